@@ -1,0 +1,33 @@
+"""``Stage``: one transformation between sampling and the pool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+
+from sc_loops.samples import Samples
+
+
+class Stage(ABC):
+    """A callable from Samples and a random generator to Samples, applied to one chunk at a time.
+
+    A plain function of the same signature that keeps the number of samples is a stage too; a class is
+    needed only to say how many come out, so that the loop can draw as many samples as the pool needs.
+    """
+
+    @abstractmethod
+    def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
+        """Transform one chunk. ``generator`` lives on the device of ``samples``."""
+
+    def prepare(self, total: int | None) -> None:
+        """Called once before the loop starts, with the number of raw samples of a generation where the
+        config gives one (else None)."""
+
+    def outputs(self, inputs: int) -> int:
+        """How many samples come out of a chunk of ``inputs``."""
+        return inputs
+
+    def inputs(self, outputs: int) -> int:
+        """The fewest samples that must go in for ``outputs`` to come out."""
+        return outputs

@@ -1,0 +1,43 @@
+"""``RealData``: what a data set is to the rest of the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sc_loops.errors import require
+from sc_loops.samples import Samples
+
+
+@dataclass(frozen=True)
+class RealData:
+    """Real samples in memory, split into a part to train on and a held-out part to compare with.
+
+    Attributes:
+        train: the n samples that generations train on.
+        test: held-out samples; evaluation compares with these and nothing is ever fitted to them.
+        kind: ``points`` (N, d) in the data set's own units, or ``images`` (N, C, H, W) in [-1, 1]. Decides
+            which metrics and pictures are the default.
+        class_names: names of the classes 0..C-1 that ``condition`` holds; empty for unlabelled data.
+        name: what the data set is called in reports.
+    """
+
+    train: Samples
+    test: Samples
+    kind: Literal["points", "images"]
+    class_names: tuple[str, ...] = ()
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        require(len(self.train) > 0, "train", len(self.train), "at least one real sample to train on")
+        require(len(self.test) > 0, "test", len(self.test), "at least one held-out real sample")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, 0 for unlabelled data."""
+        return len(self.class_names)

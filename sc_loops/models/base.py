@@ -1,0 +1,140 @@
+"""What every generative model shares: two abstract methods, and the one place of optimizer, schedule and EMA."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from sc_loops.errors import require
+from sc_loops.models.ema import WeightAverage
+from sc_loops.randomness import seed_global
+from sc_loops.samples import Samples
+
+
+class GenerativeModel(LightningModule, ABC):
+    """A LightningModule that can be trained on ``Samples`` and sampled.
+
+    A subclass implements ``loss`` and ``sample``; nothing else is required of it. Its constructor passes the
+    options below on to this one.
+
+    Args:
+        learning_rate: Adam's. The loop may set another for generation 0 and for the later ones.
+        warmup_steps: steps over which the learning rate rises linearly from 0, at the start of a generation.
+        betas: Adam's.
+        weight_decay: decoupled (AdamW); 0 is Adam.
+        ema_decay: see ``WeightAverage``.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 2e-4,
+        warmup_steps: int = 0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        ema_decay: float = 0.999,
+    ) -> None:
+        super().__init__()
+        require(learning_rate > 0, "learning_rate", learning_rate, "a number > 0")
+        require(warmup_steps >= 0, "warmup_steps", warmup_steps, "an integer >= 0")
+        require(all(0 <= b < 1 for b in betas), "betas", betas, "two numbers in [0, 1)")
+        require(weight_decay >= 0, "weight_decay", weight_decay, "a number >= 0")
+        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self._betas, self._weight_decay = betas, weight_decay
+        self._average = WeightAverage(ema_decay)
+        self._seed, self._generation = 0, 0
+
+    @abstractmethod
+    def loss(self, batch: Samples) -> Tensor:
+        """The training loss of ``batch``, a scalar. Random draws use torch's global generator, which is
+        seeded before every step."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
+        """n samples ``(n, *shape)`` on ``self.device``.
+
+        Args:
+            generator: on ``self.device``; the only source of randomness, so that a chunk can be made again.
+            condition: ``(n,)`` int64 class labels on ``self.device``, or None for unconditional samples.
+        """
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the context the model is in evaluation mode, without gradients, and holds its EMA weights."""
+        was_training = [m for m in self.modules() if m.training]
+        self.eval()
+        try:
+            with torch.no_grad(), self._average.swapped_in(self._weights()):
+                yield
+        finally:
+            for module in was_training:
+                module.training = True
+
+    def begin_generation(
+        self, *, seed: int, generation: int, learning_rate: float | None = None, warmup_steps: int | None = None
+    ) -> None:
+        """Tell the model which generation it trains next, and the schedule of it where that differs."""
+        self._seed, self._generation = seed, generation
+        self.learning_rate = self.learning_rate if learning_rate is None else learning_rate
+        self.warmup_steps = self.warmup_steps if warmup_steps is None else warmup_steps
+
+    def restart(self, weights: dict[str, Tensor]) -> None:
+        """Train from ``weights`` (a state dict) as if nothing had been learnt: new EMA, new optimizer state."""
+        self.load_state_dict(weights)
+        self._average.reset(self._weights())
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+
+    # What Lightning calls.
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        weights = self._weights()
+        return torch.optim.AdamW(
+            weights,
+            lr=self.learning_rate,
+            betas=self._betas,
+            weight_decay=self._weight_decay,
+            fused=all(w.is_floating_point() for w in weights),
+        )
+
+    def on_fit_start(self) -> None:
+        if not self._average.shadow:
+            self._average.reset(self._weights())
+        self._average.shadow = [t.to(self.device) for t in self._average.shadow]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Noise that differs between ranks, steps and generations, and is the same when a step is repeated."""
+        seed_global(self._seed, "train", self._generation, batch_idx, self.global_rank)
+
+    def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        rate = self.learning_rate * min(1.0, (batch_idx + 1) / max(1, self.warmup_steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self._average.update(self._weights())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ema"] = self._average.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._average.load_state_dict(checkpoint["ema"])
+
+    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
+        return batch.to(device)
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [p for p in self.parameters() if p.requires_grad]

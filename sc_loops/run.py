@@ -1,0 +1,97 @@
+"""The run directory: the record of an experiment, from which everything shown can be drawn again.
+
+runs/<name>/
+    config.yaml       the resolved config
+    env.json          versions, git commit, devices
+    metrics.jsonl     one JSON object a line; the row of a generation carries "generation": t
+    pools/0000/       see sc_loops/data/pool.py
+    checkpoints/      generation-0000.ckpt ..., last.ckpt
+    report.html       one self-contained file
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from sc_loops.data.pool import Pool
+
+Row = dict[str, Any]
+
+
+class Run:
+    """The run in directory ``path``, which need not exist yet."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def checkpoint(self, generation: int) -> Path:
+        """The checkpoint written when the training of ``generation`` ended."""
+        return self.checkpoints / f"generation-{generation:04d}.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """A link to the newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    def pool(self, generation: int) -> Pool:
+        return Pool(self.path / "pools" / f"{generation:04d}")
+
+    def record(self, row: Row) -> None:
+        """Append ``row`` to metrics.jsonl, flushed. Numbers that are not finite are written as strings."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({k: _plain(v) for k, v in row.items()}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[Row]:
+        """The rows of the generations recorded so far, in order."""
+        return [row for row in self._all_rows() if "generation" in row]
+
+    def training_rows(self) -> list[Row]:
+        """The rows recorded while training: ``step``, ``train/loss``, ``train/learning_rate``."""
+        return [row for row in self._all_rows() if "train/loss" in row and "generation" not in row]
+
+    def facts(self) -> Row:
+        """What is constant over a run and was recorded once, e.g. ``classifier/test_accuracy``."""
+        return {
+            k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"
+        }
+
+    def _all_rows(self) -> list[Row]:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        return [
+            {k: _number(v) for k, v in json.loads(line).items()}
+            for line in path.read_text().splitlines()
+            if line.strip()
+        ]
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: Any) -> Any:
+    return float(value) if value in ("inf", "-inf", "nan") else value

@@ -1,0 +1,53 @@
+"""``Samples``: what travels between data, models, stages and the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples and what is known of each.
+
+    Attributes:
+        x: ``(N, *shape)`` float32. Points are in the units of their data set; images are ``(N, C, H, W)``
+            in [-1, 1].
+        condition: ``(N,)`` int64 class labels that ``x`` was sampled under (or, for real data, carries), or
+            None.
+        columns: further values by name, each ``(N, ...)``. The loop sets ``index`` (int64, the number of the
+            raw sample within its generation) and, when there is a reward, ``reward`` (float32). A stage that
+            changes ``x`` drops the columns that no longer hold.
+    """
+
+    x: Tensor
+    condition: Tensor | None = None
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> Samples:
+        """The samples at ``index`` (positions, a mask or a slice), with their condition and columns."""
+        condition = None if self.condition is None else self.condition[index]
+        return Samples(self.x[index], condition, {k: v[index] for k, v in self.columns.items()})
+
+    def with_columns(self, **columns: Tensor) -> Samples:
+        """The same samples with ``columns`` added or replaced."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def to(self, device: torch.device | str) -> Samples:
+        """The same samples on ``device``."""
+        condition = None if self.condition is None else self.condition.to(device)
+        return Samples(self.x.to(device), condition, {k: v.to(device) for k, v in self.columns.items()})
+
+    @staticmethod
+    def concatenate(parts: Sequence[Samples]) -> Samples:
+        """The samples of all ``parts``, in order. All have a condition or none has; all the same columns."""
+        first = parts[0]
+        condition = None if first.condition is None else torch.cat([p.condition for p in parts])  # type: ignore[misc]
+        columns = {name: torch.cat([p.columns[name] for p in parts]) for name in first.columns}
+        return Samples(torch.cat([p.x for p in parts]), condition, columns)
