@@ -8,8 +8,8 @@ Two kinds reach the command line, each printed without a traceback:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 
 class Complaint(Exception):

@@ -17,7 +17,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sc_loops.data.files import write_samples
 from sc_loops.data.pool import Pool
+from sc_loops.data.real import RealData
 
 Row = dict[str, Any]
 
@@ -53,6 +55,25 @@ class Run:
         """A link to the newest checkpoint."""
         return self.checkpoints / "last.ckpt"
 
+    @property
+    def initial_weights(self) -> Path:
+        """The untrained weights, from which every generation starts when retraining is from scratch."""
+        return self.checkpoints / "initial.safetensors"
+
+    def open(self, facts: Row, data: RealData) -> None:
+        """Make the directory and record ``facts``, what is known of the data, and some real samples."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        few = 2000 if data.kind == "points" else 64
+        write_samples(self.path / "real.safetensors", data.test[slice(few)])
+        about_data = {
+            "data/kind": data.kind,
+            "data/name": data.name,
+            "class_names": list(data.class_names),
+            "real_items": len(data.train),
+        }
+        if self.facts() != {**self.facts(), **about_data, **facts}:
+            self.record({"fact": True, **about_data, **facts})
+
     def pool(self, generation: int) -> Pool:
         return Pool(self.path / "pools" / f"{generation:04d}")
 
@@ -74,9 +95,7 @@ class Run:
 
     def facts(self) -> Row:
         """What is constant over a run and was recorded once, e.g. ``classifier/test_accuracy``."""
-        return {
-            k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"
-        }
+        return {k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"}
 
     def _all_rows(self) -> list[Row]:
         path = self.path / "metrics.jsonl"

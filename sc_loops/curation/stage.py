@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -31,3 +32,20 @@ class Stage(ABC):
     def inputs(self, outputs: int) -> int:
         """The fewest samples that must go in for ``outputs`` to come out."""
         return outputs
+
+
+StageLike = Stage | Callable[[Samples, torch.Generator], Samples]
+
+
+def outputs_of(stages: Sequence[StageLike], inputs: int) -> int:
+    """How many of ``inputs`` raw samples come out of all ``stages``."""
+    for stage in stages:
+        inputs = stage.outputs(inputs) if isinstance(stage, Stage) else inputs
+    return inputs
+
+
+def inputs_of(stages: Sequence[StageLike], outputs: int) -> int:
+    """The fewest raw samples of which ``outputs`` come out of all ``stages``."""
+    for stage in reversed(stages):
+        outputs = stage.inputs(outputs) if isinstance(stage, Stage) else outputs
+    return outputs

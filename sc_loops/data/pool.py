@@ -12,10 +12,11 @@ function of (weights, seed, t, c). Ranks take chunks round robin; a finished chu
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 from sc_loops.data.files import read_samples, read_tensors, write_atomically, write_samples, write_tensors
 from sc_loops.evaluation.metric import Observation

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from sc_loops.errors import require
+from sc_loops.errors import UsageError, require
 from sc_loops.models.ema import WeightAverage
 from sc_loops.randomness import seed_global
 from sc_loops.samples import Samples
@@ -28,7 +30,12 @@ class GenerativeModel(LightningModule, ABC):
         betas: Adam's.
         weight_decay: decoupled (AdamW); 0 is Adam.
         ema_decay: see ``WeightAverage``.
+
+    Attributes:
+        conditional: whether ``sample`` wants class labels. A subclass that does sets it.
     """
+
+    conditional: bool = False
 
     def __init__(
         self,
@@ -66,6 +73,7 @@ class GenerativeModel(LightningModule, ABC):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the context the model is in evaluation mode, without gradients, and holds its EMA weights."""
+        self._place_average()
         was_training = [m for m in self.modules() if m.training]
         self.eval()
         try:
@@ -76,7 +84,12 @@ class GenerativeModel(LightningModule, ABC):
                 module.training = True
 
     def begin_generation(
-        self, *, seed: int, generation: int, learning_rate: float | None = None, warmup_steps: int | None = None
+        self,
+        *,
+        seed: int,
+        generation: int,
+        learning_rate: float | None = None,
+        warmup_steps: int | None = None,
     ) -> None:
         """Tell the model which generation it trains next, and the schedule of it where that differs."""
         self._seed, self._generation = seed, generation
@@ -89,6 +102,24 @@ class GenerativeModel(LightningModule, ABC):
         self._average.reset(self._weights())
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
+
+    def load_weights(self, path: Path) -> None:
+        """Take the weights and their average from a checkpoint of a model of the same kind.
+
+        Nothing in the file is executed. Raises:
+            UsageError: the file is missing, damaged or of another architecture.
+        """
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            self.load_state_dict(checkpoint["state_dict"])
+            self._average.load_state_dict(checkpoint["ema"])
+        except Exception as error:
+            raise UsageError(
+                str(path),
+                found=f"{type(error).__name__}: {str(error)[:400]}",
+                expected=f"a checkpoint of a {type(self).__name__} with this config's network",
+                do="give the path of a generation-*.ckpt of such a run as loop.start",
+            ) from error
 
     # What Lightning calls.
 
@@ -103,9 +134,7 @@ class GenerativeModel(LightningModule, ABC):
         )
 
     def on_fit_start(self) -> None:
-        if not self._average.shadow:
-            self._average.reset(self._weights())
-        self._average.shadow = [t.to(self.device) for t in self._average.shadow]
+        self._place_average()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise that differs between ranks, steps and generations, and is the same when a step is repeated."""
@@ -135,6 +164,12 @@ class GenerativeModel(LightningModule, ABC):
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
         return batch.to(device)
+
+    def _place_average(self) -> None:
+        """Start the average from the weights if there is none yet, and bring a loaded one to the device."""
+        if not self._average.shadow:
+            self._average.reset(self._weights())
+        self._average.shadow = [t.to(self.device) for t in self._average.shadow]
 
     def _weights(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]

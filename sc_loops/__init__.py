@@ -1,0 +1,55 @@
+"""Self-consuming generative models: train, sample, curate or correct, and train again.
+
+The public names live in the modules listed here and are imported when they are first used, so that
+``import sc_loops`` and ``--help`` stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "SelfConsumingLoop": "sc_loops.loop",
+    "LoopDataModule": "sc_loops.data.module",
+    "Training": "sc_loops.data.mixture",
+    "RealData": "sc_loops.data.real",
+    "two_moons": "sc_loops.data.points",
+    "gaussian_mixture": "sc_loops.data.points",
+    "digits": "sc_loops.data.digits",
+    "Samples": "sc_loops.samples",
+    "GenerativeModel": "sc_loops.models.base",
+    "DDPM": "sc_loops.models.ddpm",
+    "FlowMatching": "sc_loops.models.flow_matching",
+    "Network": "sc_loops.networks.network",
+    "TimeMLP": "sc_loops.networks.mlp",
+    "UNet": "sc_loops.networks.unet",
+    "Classifier": "sc_loops.networks.classifier",
+    "TrainedClassifier": "sc_loops.networks.classifiers",
+    "NearestMean": "sc_loops.networks.classifiers",
+    "Curate": "sc_loops.curation.k_choice",
+    "Stage": "sc_loops.curation.stage",
+    "Reward": "sc_loops.curation.reward",
+    "ClippedDistance": "sc_loops.curation.rewards",
+    "ClassProbability": "sc_loops.curation.rewards",
+    "ClassifierConfidence": "sc_loops.curation.rewards",
+    "Evaluation": "sc_loops.evaluation.evaluation",
+    "Metric": "sc_loops.evaluation.metric",
+    "Observer": "sc_loops.reporting.observer",
+    "Terminal": "sc_loops.reporting.terminal",
+    "HtmlReport": "sc_loops.reporting.report",
+    "WandbDashboard": "sc_loops.reporting.dashboard",
+    "Run": "sc_loops.run",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'sc_loops' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,7 @@
+"""``python -m sc_loops VERB ...``"""
+
+import sys
+
+from sc_loops.cli import main
+
+sys.exit(main())

@@ -1,0 +1,87 @@
+"""The names that a config may use, by family, and how a name becomes a class or function.
+
+A family is the base class with which constructors annotate a component; ``name`` in a component's section is one
+of the names here or the user's own ``package.module:Class``. Modules are imported when they are named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from sc_loops.curation.reward import Reward
+from sc_loops.curation.stage import Stage
+from sc_loops.data.real import RealData
+from sc_loops.errors import UsageError, nearest
+from sc_loops.evaluation.metric import Metric
+from sc_loops.models.base import GenerativeModel
+from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.network import Network
+
+FAMILIES: dict[Any, dict[str, str]] = {
+    RealData: {
+        "two_moons": "sc_loops.data.points:two_moons",
+        "gaussian_mixture": "sc_loops.data.points:gaussian_mixture",
+        "digits": "sc_loops.data.digits:digits",
+    },
+    Classifier: {
+        "trained": "sc_loops.networks.classifiers:TrainedClassifier",
+        "nearest_mean": "sc_loops.networks.classifiers:NearestMean",
+    },
+    Reward: {
+        "clipped_distance": "sc_loops.curation.rewards:ClippedDistance",
+        "class_probability": "sc_loops.curation.rewards:ClassProbability",
+        "classifier_confidence": "sc_loops.curation.rewards:ClassifierConfidence",
+    },
+    Network: {
+        "mlp": "sc_loops.networks.mlp:TimeMLP",
+        "unet": "sc_loops.networks.unet:UNet",
+    },
+    GenerativeModel: {
+        "ddpm": "sc_loops.models.ddpm:DDPM",
+        "flow_matching": "sc_loops.models.flow_matching:FlowMatching",
+    },
+    Stage: {"k_choice": "sc_loops.curation.k_choice:Curate"},
+    Metric: {},
+}
+
+# In these families a plain function is the component itself; in the others it makes the component.
+FUNCTIONS = (Reward, Stage)
+
+
+def find(family: Any, name: str, where: str) -> Callable[..., Any]:
+    """The class or function that ``name`` stands for in ``family``."""
+    path = FAMILIES[family].get(name, name)
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        raise UsageError(
+            where,
+            found=repr(name),
+            expected=f"a {family_name(family)}, or your own as 'package.module:Name'",
+            do=nearest(name, FAMILIES[family]),
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(
+            where,
+            found=f"{name!r}: importing {module_name!r} failed with {type(error).__name__}: {error}",
+            expected="a module that can be imported from here",
+            do="install it, or run from the directory that holds it",
+        ) from error
+    found = vars(module).get(attribute)
+    if not callable(found):
+        public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        raise UsageError(
+            where,
+            found=f"{attribute!r}, which {module_name} does not have",
+            expected="the name of a class or function in that module",
+            do=nearest(attribute, public),
+        )
+    return found
+
+
+def family_name(family: Any) -> str:
+    words = {RealData: "data set", GenerativeModel: "model"}
+    return words.get(family, family.__name__.lower())

@@ -1,0 +1,135 @@
+"""What a generation trains on: real and synthetic samples in the ratio λ, in an order that is a pure function.
+
+Bertrand et al. 2024 (arXiv 2310.00429) weight real data by 1/(1+λ) and synthetic data by λ/(1+λ); here the
+weights are exact counts: a pass over n real items holds n + floor(λ n) items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from sc_loops.errors import require
+from sc_loops.randomness import generator_for
+from sc_loops.samples import Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one generation is trained. Exactly one of ``steps`` and ``passes`` is given.
+
+    Args:
+        steps: optimizer steps.
+        passes: passes over the mixture of real and synthetic items (may be fractional).
+        learning_rate: of this generation; by default the model's own.
+        warmup_steps: of this generation; by default the model's own.
+    """
+
+    steps: int | None = None
+    passes: float | None = None
+    learning_rate: float | None = None
+    warmup_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        given = f"steps={self.steps}, passes={self.passes}"
+        one = (self.steps is None) != (self.passes is None)
+        require(one, "steps", given, "one of steps (optimizer steps) and passes (over the mixture)")
+        require(self.steps is None or self.steps > 0, "steps", self.steps, "an integer > 0")
+        finite = self.passes is None or 0 < self.passes < math.inf
+        require(finite, "passes", self.passes, "a finite number > 0")
+        rate = self.learning_rate
+        require(rate is None or 0 < rate < math.inf, "learning_rate", rate, "a number > 0")
+        warmup = self.warmup_steps
+        require(warmup is None or warmup >= 0, "warmup_steps", warmup, "an integer >= 0")
+
+    def optimizer_steps(self, items: int, batch_size: int) -> int:
+        """The number of steps for a mixture of ``items``."""
+        if self.steps is not None:
+            return self.steps
+        assert self.passes is not None
+        return math.ceil(self.passes * items / batch_size)
+
+
+def synthetic_count(real: int, synthetic_ratio: float) -> int:
+    """floor(λ n) for a finite λ, exactly as λ is written in decimal (0.29 of 100 is 29)."""
+    return math.floor(Fraction(str(synthetic_ratio)) * real)
+
+
+def mix(
+    real: Samples, pool: Samples | None, *, synthetic_ratio: float, generator: torch.Generator
+) -> tuple[Samples, int, int]:
+    """The mixture of one generation, with the number of real and of synthetic items in it.
+
+    λ = 0 (or no pool) is the real items alone, λ = inf the pool alone. For a finite λ the floor(λ n) synthetic
+    items are drawn from the pool without replacement; a smaller pool is repeated evenly.
+    """
+    if pool is None or synthetic_ratio == 0:
+        return real, len(real), 0
+    if synthetic_ratio == math.inf:
+        return pool, 0, len(pool)
+    count = synthetic_count(len(real), synthetic_ratio)
+    copies, rest = divmod(count, len(pool))
+    order = torch.randperm(len(pool), generator=generator)
+    synthetic = pool[torch.cat([order.repeat(copies), order[:rest]])]
+    both_conditioned = real.condition is not None and synthetic.condition is not None
+    parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, synthetic)]
+    return Samples.concatenate(parts), len(real), count
+
+
+class MixtureLoader:
+    """Batches of one generation, taken from tensors by index. Any number of iterations gives the same batches.
+
+    The items' order is a fresh permutation for every pass, a pure function of (seed, generation, pass). The
+    permutations follow one another without a gap: a batch may span two passes, and the last batch is filled up
+    from a pass that is not completed. So every batch is full, and every item of a complete pass is seen once.
+
+    Args:
+        items: the mixture.
+        batch_size: items of one optimizer step over all ranks; a multiple of ``world_size``.
+        steps: number of batches.
+        rank, world_size: this process takes every ``world_size``-th item of a batch, from ``rank`` on.
+    """
+
+    def __init__(
+        self,
+        items: Samples,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        generation: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        require(
+            batch_size % world_size == 0,
+            "batch_size",
+            batch_size,
+            f"a multiple of the {world_size} processes, which share each batch evenly",
+        )
+        self.items, self.steps, self.batch_size = items, steps, batch_size
+        self._seed, self._generation = seed, generation
+        self._rank, self._world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Samples]:
+        for index in self._batches():
+            yield self.items[index[self._rank :: self._world_size]]
+
+    def _batches(self) -> Iterator[Tensor]:
+        """The positions of each global batch, ``(batch_size,)``."""
+        ahead, passes = torch.empty(0, dtype=torch.int64), 0
+        for _ in range(self.steps):
+            while len(ahead) < self.batch_size:
+                generator = generator_for(self._seed, "order", self._generation, passes)
+                ahead = torch.cat([ahead, torch.randperm(len(self.items), generator=generator)])
+                passes += 1
+            yield ahead[: self.batch_size]
+            ahead = ahead[self.batch_size :]

@@ -1,0 +1,53 @@
+"""``LoopDataModule``: real data, and from generation 1 on the last pool beside them, as a LightningDataModule."""
+
+from __future__ import annotations
+
+from lightning import LightningDataModule
+
+from sc_loops.data.mixture import MixtureLoader, Training, mix
+from sc_loops.data.pool import Pool
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.randomness import generator_for
+from sc_loops.samples import Samples
+
+
+class LoopDataModule(LightningDataModule):
+    """Serves the batches of one generation at a time. Without a loop it serves passes over the real data.
+
+    Args:
+        data: the real data.
+        batch_size: items of one optimizer step, over all processes.
+        seed: of the order of the items; the loop sets its own.
+    """
+
+    def __init__(self, data: RealData, *, batch_size: int = 256, seed: int = 0) -> None:
+        super().__init__()
+        require(batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
+        self.data, self.batch_size = data, batch_size
+        self.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
+
+    def begin_generation(
+        self, generation: int, *, pool: Pool | None, synthetic_ratio: float, training: Training, seed: int
+    ) -> None:
+        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it."""
+        self._seed, self._generation = seed, generation
+        self.items, self.real_items, self.synthetic_items = mix(
+            self.data.train,
+            None if pool is None else pool.samples(),
+            synthetic_ratio=synthetic_ratio,
+            generator=generator_for(seed, "mixture", generation),
+        )
+        self.steps = training.optimizer_steps(len(self.items), self.batch_size)
+
+    def train_dataloader(self) -> MixtureLoader:
+        trainer = self.trainer
+        return MixtureLoader(
+            Samples(self.items.x, self.items.condition),
+            batch_size=self.batch_size,
+            steps=self.steps,
+            seed=self._seed,
+            generation=self._generation,
+            rank=0 if trainer is None else trainer.global_rank,
+            world_size=1 if trainer is None else trainer.world_size,
+        )

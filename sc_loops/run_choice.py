@@ -1,0 +1,82 @@
+"""Which directory a command runs in, and whether it may continue the run that is there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from sc_loops.errors import UsageError
+from sc_loops.run import Run
+
+# A run may continue with other values of these: none changes what was computed so far.
+_FREE = ("name", "output", "trainer", "wandb", "loop.generations", "loop.log_every")
+
+
+def choose_run(resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, fresh: bool) -> Run:
+    """The run directory of a resolved config.
+
+    It is called after the config (``stem``), with a digest where overrides make it differ from the ``recipe`` in
+    something that matters. If there is such a run already it is continued, unless ``fresh``: then the new one is
+    called ``<name>-2``, and so on.
+
+    Raises:
+        UsageError: the run that is there was started with another config.
+    """
+    name = resolved["name"] or stem
+    if resolved["name"] is None and _significant(resolved) != _significant(recipe):
+        name += f"-{_digest(resolved)}"
+    output = Path(resolved["output"])
+    number = 1
+    while (output / _numbered(name, number + 1)).exists():
+        number += 1
+    if fresh and (output / _numbered(name, number)).exists():
+        return Run(output / _numbered(name, number + 1))
+    run = Run(output / _numbered(name, number))
+    if run.config_path.exists():
+        _compare(run, resolved)
+    return run
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _compare(run: Run, resolved: dict[str, Any]) -> None:
+    """Refuse to continue a run with a config under which it would have gone otherwise."""
+    before = _significant(OmegaConf.to_container(OmegaConf.load(run.config_path)))
+    now = _significant(resolved)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed:
+        shown = "; ".join(f"{key}: {before.get(key)} then, {now.get(key)} now" for key in changed[:5])
+        raise UsageError(
+            str(run.path),
+            found=f"a run of another config ({shown})",
+            expected="the config it was started with",
+            do="start over beside it with --fresh, or give another name=...",
+        )
+
+
+def _significant(resolved: Any) -> dict[str, str]:
+    """The values that matter, flattened: ``loop.synthetic_ratio`` to its JSON."""
+    flat: dict[str, str] = {}
+
+    def walk(value: Any, key: str) -> None:
+        if key in _FREE:
+            return
+        if isinstance(value, (dict, list)) and value:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for part, member in pairs:
+                walk(member, f"{key}.{part}" if key else str(part))
+        else:
+            flat[key] = json.dumps(value)
+
+    walk(resolved, "")
+    return flat
+
+
+def _digest(resolved: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(sorted(_significant(resolved).items())).encode()).hexdigest()[:6]

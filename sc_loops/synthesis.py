@@ -1,0 +1,244 @@
+"""One generation's synthetic samples, chunk by chunk: sample, score, transform, observe.
+
+``Synthesis`` knows nothing of Lightning's trainer, ranks or files: ``make(model, t, chunk)`` is a pure function of
+the model's weights, the seed, the generation and the chunk, and returns what the pool writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+import torch
+from sc_loops.evaluation.evaluation import Evaluation
+from torch import Tensor, nn
+
+from sc_loops.curation.reward import Reward
+from sc_loops.curation.rewards import checked
+from sc_loops.curation.stage import StageLike, inputs_of, outputs_of
+from sc_loops.data.mixture import synthetic_count
+from sc_loops.data.pool import Chunk
+from sc_loops.data.real import RealData
+from sc_loops.errors import Complaint, RunError, UsageError, require
+from sc_loops.evaluation.metric import Observation
+from sc_loops.models.base import GenerativeModel
+from sc_loops.randomness import generator_for
+from sc_loops.samples import Samples
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in each phase; ``on_start`` is told of a phase when it begins."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    on_start: Callable[[str], None] = lambda phase: None
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        self.on_start(phase)
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + perf_counter() - started
+
+
+class Synthesis:
+    """How the samples of every generation are made.
+
+    Args:
+        data: the real data, for the shape of a sample and the frequencies of conditions.
+        reward: scores each raw sample once, for curation and evaluation; or None.
+        stages: applied in order, each with its own generator.
+        evaluation: observes each chunk.
+        conditions: classes of a conditional model's samples: from the ``real`` frequencies, or ``uniform``.
+        seed: the run's.
+    """
+
+    def __init__(
+        self,
+        data: RealData,
+        reward: Reward | None,
+        stages: Sequence[StageLike],
+        evaluation: Evaluation,
+        *,
+        conditions: Literal["real", "uniform"],
+        seed: int,
+    ) -> None:
+        self.data, self.reward, self.stages, self.evaluation = data, reward, stages, evaluation
+        self.conditions, self.seed = conditions, seed
+
+    def make(
+        self, model: GenerativeModel, generation: int, chunk: Chunk, clock: Stopwatch
+    ) -> tuple[Samples, dict[str, Observation]]:
+        """The samples that chunk leaves in the pool, and what was observed of the raw ones.
+
+        Raises:
+            RunError: the model or the reward gave something that is not finite or has the wrong shape.
+        """
+        where = f"generation {generation}, chunk {chunk.index}"
+
+        def generator(purpose: str) -> torch.Generator:
+            return generator_for(self.seed, purpose, generation, chunk.index, device=model.device)
+
+        with clock("sampling"), counted_evaluations(model) as evaluations:
+            condition = self._draw_conditions(model, chunk.size, generator("condition"))
+            x = model.sample(generator("sample"), chunk.size, condition)
+        self._check_samples(x, chunk.size, where)
+        index = torch.arange(chunk.start, chunk.start + chunk.size, device=x.device)
+        raw = Samples(x, condition, {"index": index})
+        if self.reward is not None:
+            with clock("scoring"):
+                raw = raw.with_columns(reward=checked(self.reward, x, f"the reward in {where}", error=RunError))
+        with clock("curating"):
+            kept = raw
+            for number, stage in enumerate(self.stages):
+                kept = self._apply(stage, kept, generator(f"stage {number}"), f"stage {number} in {where}")
+        with clock("evaluating"):
+            observed = self.evaluation.observe(raw, kept)
+        observed["loop"] = {"network_evaluations": torch.tensor([evaluations.total])}
+        return kept, observed
+
+    def check(self, model: GenerativeModel) -> None:
+        """Find before any work what would fail later.
+
+        Raises:
+            UsageError: a conditional model without labels, or a reward that fails on real samples.
+        """
+        if model.conditional and self.data.train.condition is None:
+            raise UsageError(
+                "model",
+                found=f"a class-conditional model on '{self.data.name}', which has no labels",
+                expected="labelled data, or a network with class_conditional=false",
+            )
+        if self.reward is not None:
+            few = self.data.train.x[:8]
+            checked(self.reward, few, "the reward, tried on 8 real samples", error=UsageError)
+
+    def preview(self, model: GenerativeModel, n: int) -> Samples:
+        """n samples from the same noise in every generation, the classes of a conditional model in turn."""
+        condition = None
+        if model.conditional:
+            condition = torch.arange(n, device=model.device) % self.data.num_classes
+        x = model.sample(generator_for(self.seed, "preview", device=model.device), n, condition)
+        return Samples(x, condition)
+
+    def _draw_conditions(self, model: GenerativeModel, n: int, generator: torch.Generator) -> Tensor | None:
+        if not model.conditional:
+            return None
+        if self.conditions == "uniform":
+            high = self.data.num_classes
+            return torch.randint(high, (n,), generator=generator, device=model.device)
+        labels = self.data.train.condition
+        assert labels is not None  # checked when the loop was set up
+        chosen = torch.randint(len(labels), (n,), generator=generator, device=model.device)
+        return labels.to(model.device)[chosen]
+
+    def _check_samples(self, x: Tensor, n: int, where: str) -> None:
+        expected = (n, *self.data.shape)
+        if tuple(x.shape) != expected:
+            raise RunError(
+                f"the model's samples in {where}",
+                found=f"a tensor of shape {tuple(x.shape)}",
+                expected=f"shape {expected}: n samples shaped like the real data",
+                do="correct the model's sample() method",
+            )
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        if bad:
+            raise RunError(
+                f"the model's samples in {where}",
+                found=f"{bad} of {n} samples hold NaN or infinity",
+                expected="finite samples",
+                do="lower the learning rate, clip gradients (trainer.gradient_clip_val) or take more sampling "
+                "steps",
+            )
+
+    @staticmethod
+    def _apply(stage: StageLike, samples: Samples, generator: torch.Generator, where: str) -> Samples:
+        try:
+            kept = stage(samples, generator)
+        except Complaint:
+            raise
+        except Exception as error:
+            raise RunError(
+                where,
+                found=f"{type(error).__name__}: {error}",
+                expected="a stage maps (Samples, generator) to Samples",
+                do="correct the stage",
+            ) from error
+        if not isinstance(kept, Samples) or kept.x.shape[1:] != samples.x.shape[1:]:
+            found = f"x of shape {tuple(kept.x.shape)}" if isinstance(kept, Samples) else type(kept).__name__
+            raise RunError(
+                where,
+                found=found,
+                expected=f"Samples with x of shape (N, {', '.join(map(str, samples.x.shape[1:]))})",
+                do="correct the stage",
+            )
+        if not torch.isfinite(kept.x).all():
+            raise RunError(where, found="NaN or infinity in x", expected="finite samples", do="correct the stage")
+        return kept
+
+
+def plan_chunks(
+    *,
+    real: int,
+    synthetic_ratio: float,
+    stages: Sequence[StageLike],
+    samples: int | None,
+    chunk_size: int,
+    at_least: int,
+) -> list[Chunk]:
+    """The chunks of raw samples that a generation draws.
+
+    Unless ``samples`` is given, as many are drawn as leave floor(λ n) samples in the pool (n for λ = 0 and
+    λ = inf), and never fewer than ``at_least``, which evaluation wants.
+
+    Raises:
+        InvalidValue: a chunk is too small for the stages to leave anything of it.
+    """
+    per_chunk = outputs_of(stages, chunk_size)
+    require(
+        per_chunk >= 1,
+        "chunk_size",
+        chunk_size,
+        "a chunk large enough for the stages to keep something (K-choice needs at least K samples)",
+    )
+    if samples is None:
+        fixed = synthetic_ratio in (0, math.inf)
+        wanted = real if fixed else synthetic_count(real, synthetic_ratio)
+        chunks, rest = divmod(wanted, per_chunk)
+        samples = max(chunks * chunk_size + inputs_of(stages, rest), at_least)
+    starts = range(0, samples, chunk_size)
+    return [Chunk(i, start, min(chunk_size, samples - start)) for i, start in enumerate(starts)]
+
+
+@dataclass
+class EvaluationCount:
+    """How many samples went through a network."""
+
+    total: int = 0
+
+
+@contextmanager
+def counted_evaluations(model: nn.Module) -> Iterator[EvaluationCount]:
+    """Count the samples that pass through the busiest child module of ``model`` (its network).
+
+    A call on a batch of 2N, as guidance makes, counts 2N; so total / N is the network evaluations per sample.
+    """
+    count, rows = EvaluationCount(), {}
+
+    def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        if isinstance(output, Tensor):
+            rows[module] = rows.get(module, 0) + output.shape[0]
+            count.total = max(rows.values())
+
+    handles = [child.register_forward_hook(hook) for child in model.children()]
+    try:
+        yield count
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,104 @@
+"""What several tests share: a tiny model, tiny data, and a loop over them that takes a fraction of a second."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import Tensor, nn
+
+os.environ.setdefault("WANDB_MODE", "offline")
+torch.set_num_threads(1)
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+from sc_loops import (  # noqa: E402  (after the settings above)
+    Curate,
+    GenerativeModel,
+    LoopDataModule,
+    RealData,
+    Run,
+    Samples,
+    SelfConsumingLoop,
+    Training,
+)
+
+
+class TinyModel(GenerativeModel):
+    """x = noise @ A + b, trained so that noise regresses to data: enough to see every part of the loop move."""
+
+    def __init__(self, *, learning_rate: float = 1e-2, **options: Any) -> None:
+        super().__init__(learning_rate=learning_rate, **options)
+        self.network = nn.Linear(2, 2)
+        self.samplings = 0
+
+    def loss(self, batch: Samples) -> Tensor:
+        return (self.network(torch.randn_like(batch.x)) - batch.x).square().mean()
+
+    def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
+        self.samplings += 1
+        noise = torch.randn(n, 2, generator=generator, device=self.device)
+        return noise + self.network(noise)
+
+
+def tiny_data(n: int = 60) -> RealData:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n + 50, 2, generator=generator) + 1
+    labels = (x[:, 0] > 1).long()
+    return RealData(Samples(x[:n], labels[:n]), Samples(x[n:], labels[n:]), "points", ("left", "right"), "tiny")
+
+
+def first_coordinate(x: Tensor) -> Tensor:
+    """A reward that tests can compute in their heads."""
+    return x[:, 0]
+
+
+def tiny_loop(path: Path, **options: Any) -> SelfConsumingLoop:
+    chosen: dict[str, Any] = {
+        "generations": 3,
+        "synthetic_ratio": 1.0,
+        "stages": [Curate(first_coordinate, choices=2)],
+        "first": Training(steps=8),
+        "later": Training(passes=1.5),
+        "chunk_size": 50,
+        "log_every": 3,
+        "reward": first_coordinate,
+        **options,
+    }
+    return SelfConsumingLoop(Run(path), **chosen)
+
+
+def fit(
+    loop: SelfConsumingLoop, model: GenerativeModel | None = None, *, data: RealData | None = None, **trainer: Any
+) -> GenerativeModel:
+    """Fit from the last checkpoint of the loop's run, if there is one."""
+    torch.manual_seed(0)
+    model = TinyModel() if model is None else model
+    checkpoint = loop.run.last_checkpoint
+    Trainer(
+        accelerator="cpu",
+        devices=1,
+        callbacks=[loop],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **trainer,
+    ).fit(
+        model,
+        LoopDataModule(data or tiny_data(), batch_size=16),
+        ckpt_path=checkpoint if checkpoint.exists() else None,
+    )
+    return model
+
+
+@pytest.fixture()
+def tiny():
+    """The names above, for tests that cannot import conftest."""
+    return type("tiny", (), {"Model": TinyModel, "data": tiny_data, "loop": tiny_loop, "fit": fit})
