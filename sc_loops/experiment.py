@@ -101,6 +101,7 @@ class Experiment:
         return Trainer(
             **vars(self.trainer),
             callbacks=[self.loop],
+            max_epochs=self.loop.generations + 1,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -56,7 +56,7 @@ class SelfConsumingLoop(Callback):
         first: training of generation 0.
         later: training of generations 1 to T.
         retraining: continue from the last weights (``finetune``) or from the initial ones (``from_scratch``).
-        samples: raw samples drawn per generation; by default as many as λ, the stages and evaluation need.
+        samples: raw samples drawn per generation; by default as many as λ and the stages need.
         chunk_size: samples made at once; with the seed, it determines them.
         conditions: classes of a conditional model's samples, by ``real`` frequencies or ``uniform``.
         preview: size of the sample grid that is drawn from the same noise in every generation.
@@ -132,7 +132,6 @@ class SelfConsumingLoop(Callback):
             stages=self.stages,
             samples=self.samples,
             chunk_size=self.chunk_size,
-            at_least=evaluation.samples,
         )
         self._synthesis = Synthesis(
             module.data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed

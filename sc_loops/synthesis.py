@@ -190,12 +190,11 @@ def plan_chunks(
     stages: Sequence[StageLike],
     samples: int | None,
     chunk_size: int,
-    at_least: int,
 ) -> list[Chunk]:
     """The chunks of raw samples that a generation draws.
 
-    Unless ``samples`` is given, as many are drawn as leave floor(λ n) samples in the pool (n for λ = 0 and
-    λ = inf), and never fewer than ``at_least``, which evaluation wants.
+    Unless ``samples`` is given, as many are drawn as leave floor(λ n) samples in the pool, and n for λ = 0 (which
+    needs none, but has something to evaluate) and for λ = inf.
 
     Raises:
         InvalidValue: a chunk is too small for the stages to leave anything of it.
@@ -209,9 +208,9 @@ def plan_chunks(
     )
     if samples is None:
         fixed = synthetic_ratio in (0, math.inf)
-        wanted = real if fixed else synthetic_count(real, synthetic_ratio)
+        wanted = real if fixed else max(1, synthetic_count(real, synthetic_ratio))
         chunks, rest = divmod(wanted, per_chunk)
-        samples = max(chunks * chunk_size + inputs_of(stages, rest), at_least)
+        samples = chunks * chunk_size + inputs_of(stages, rest)
     starts = range(0, samples, chunk_size)
     return [Chunk(i, start, min(chunk_size, samples - start)) for i, start in enumerate(starts)]
 

@@ -10,9 +10,10 @@ The model is perfect and the sample space finite, so a generation is a vector of
 where λ in [0, inf] is the synthetic ratio, K the choices and H_K the tilting towards the reward r. r* is the
 largest reward of positive probability. The guarantees are on E[e^r], not on E[r].
 
-Throughout, ``probabilities`` is (N,), nonnegative, with sum 1 within 1e-6 (and then normalised); ``rewards`` is
-(N,) and finite. Sequences and arrays are taken, float64 arrays and Python floats returned; impossible values
-raise ``InvalidValue``. Rewards may span hundreds of units; where e^r itself is returned, r > 709 overflows to inf.
+Throughout, ``probabilities`` is (N,), nonnegative, with sum 1 within 1e-6 (and then normalised); ``rewards``
+is (N,), finite and at most 1e12 in size. Sequences and arrays are taken, float64 arrays and Python floats
+returned; impossible values raise ``InvalidValue``. Rewards may span any range; only where e^r itself is
+returned does r > 709 overflow to inf.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ def tilting(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int) -> Ve
     """
     p, r = _atoms(probabilities, rewards)
     _require_choices(choices)
-    r = r - r[p > 0].max()
     nodes, integral = _nodes(r, choices), np.zeros_like(r)
     rows = max(1, BLOCK_SIZE // len(r))
     for start in range(0, len(nodes), rows):
@@ -200,8 +200,9 @@ def _atoms(probabilities: ArrayLike, rewards: ArrayLike) -> tuple[Vector, Vector
     """The checked (probabilities, rewards) of a finite distribution."""
     p, r = _distribution(probabilities), _vector(rewards, "rewards")
     _require_same_length(p, r, "rewards")
-    # Further apart, neighbouring nodes of the quadrature would fall on one float.
-    require(float(np.ptp(r)) <= 1e12, "rewards", [r.min(), r.max()], "rewards at most 1e12 apart")
+    # Neighbouring nodes of the quadrature fall on one float near 1e15.
+    largest = float(np.abs(r).max())
+    require(largest <= 1e12, "rewards", largest, "rewards of size at most 1e12")
     return p, r
 
 

@@ -162,9 +162,6 @@ class GenerativeModel(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._average.load_state_dict(checkpoint["ema"])
 
-    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
-        return batch.to(device)
-
     def _place_average(self) -> None:
         """Start the average from the weights if there is none yet, and bring a loaded one to the device."""
         if not self._average.shadow:
