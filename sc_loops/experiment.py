@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Trainer
-from sc_loops.evaluation.evaluation import Evaluation
 
 from sc_loops import config, schema
 from sc_loops.curation.reward import Reward
@@ -18,6 +17,7 @@ from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.environment import environment
+from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
 from sc_loops.networks.classifier import Classifier

@@ -17,7 +17,6 @@ from time import perf_counter
 from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
-from sc_loops.evaluation.evaluation import Evaluation
 
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
@@ -27,6 +26,7 @@ from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.errors import UsageError, require
+from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.metric import Observation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.losses import LossLog
@@ -120,7 +120,7 @@ class SelfConsumingLoop(Callback):
         if stage != "fit":
             return
         model, module = _model(pl_module), _data_module(trainer)
-        trainer.reload_dataloaders_every_n_epochs = 1
+        trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
         evaluation = self.evaluation or Evaluation(module.data, None, self.reward)
         for each in self.stages:
@@ -275,12 +275,12 @@ class SelfConsumingLoop(Callback):
 
     def _facts(self, model: GenerativeModel, module: LoopDataModule) -> Row:
         """What is constant over the run. ``choices`` is there when curation theory applies: K-choice alone."""
-        only_curated = len(self.stages) == 1 and isinstance(self.stages[0], Curate)
+        curations = [stage for stage in self.stages if isinstance(stage, Curate)]
         return {
             **self.facts,
             "generations": self.generations,
             "synthetic_ratio": self.synthetic_ratio,
-            **({"choices": self.stages[0].choices} if only_curated else {}),
+            **({"choices": curations[0].choices} if len(self.stages) == len(curations) == 1 else {}),
             "samples_per_generation": sum(chunk.size for chunk in self._chunks),
             "batch_size": module.batch_size,
             "parameters": sum(p.numel() for p in model.parameters()),

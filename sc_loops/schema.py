@@ -56,7 +56,8 @@ def build(target: Callable[..., Any], resolved: dict[str, Any], context: dict[st
     Raises:
         UsageError: the constructor found a value impossible, or needs something that the config lacks.
     """
-    hints, options = _hints(target), {}
+    hints = _hints(target)
+    options: dict[str, Any] = {}
     for key, value in resolved.items():
         options[key] = _build(hints.get(key, Any), value, {**context, **options}, _join(where, key))
     supplied = _supplied(target, hints, context, where)
@@ -74,11 +75,14 @@ def _join(where: str, key: str) -> str:
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     """The type hints of what ``target`` is called with; a parameter without one takes anything."""
-    return get_type_hints(target.__init__ if inspect.isclass(target) else target)  # type: ignore[misc]
+    return get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 def _options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(target).parameters
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # some classes written in C
+        return {}
     return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 

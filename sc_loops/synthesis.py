@@ -14,16 +14,16 @@ from time import perf_counter
 from typing import Literal
 
 import torch
-from sc_loops.evaluation.evaluation import Evaluation
 from torch import Tensor, nn
 
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import checked
-from sc_loops.curation.stage import StageLike, inputs_of, outputs_of
+from sc_loops.curation.stage import StageLike, can_take, inputs_of, outputs_of
 from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.pool import Chunk
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, RunError, UsageError, require
+from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.metric import Observation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.randomness import generator_for
@@ -197,22 +197,24 @@ def plan_chunks(
     needs none, but has something to evaluate) and for λ = inf.
 
     Raises:
-        InvalidValue: a chunk is too small for the stages to leave anything of it.
+        InvalidValue: a chunk is too small for the stages.
     """
-    per_chunk = outputs_of(stages, chunk_size)
-    require(
-        per_chunk >= 1,
-        "chunk_size",
-        chunk_size,
-        "a chunk large enough for the stages to keep something (K-choice needs at least K samples)",
-    )
     if samples is None:
         fixed = synthetic_ratio in (0, math.inf)
         wanted = real if fixed else max(1, synthetic_count(real, synthetic_ratio))
-        chunks, rest = divmod(wanted, per_chunk)
+        chunks, rest = divmod(wanted, max(1, outputs_of(stages, chunk_size)))
         samples = chunks * chunk_size + inputs_of(stages, rest)
     starts = range(0, samples, chunk_size)
-    return [Chunk(i, start, min(chunk_size, samples - start)) for i, start in enumerate(starts)]
+    planned = [Chunk(i, start, min(chunk_size, samples - start)) for i, start in enumerate(starts)]
+    for option, chunk in (("chunk_size", planned[0]), ("samples", planned[-1])):
+        require(
+            can_take(stages, chunk.size),
+            option,
+            chunk_size if option == "chunk_size" else samples,
+            f"chunks that the stages can work on: K-choice needs K samples, and chunk {chunk.index} holds "
+            f"{chunk.size}",
+        )
+    return planned
 
 
 @dataclass
@@ -228,7 +230,8 @@ def counted_evaluations(model: nn.Module) -> Iterator[EvaluationCount]:
 
     A call on a batch of 2N, as guidance makes, counts 2N; so total / N is the network evaluations per sample.
     """
-    count, rows = EvaluationCount(), {}
+    count = EvaluationCount()
+    rows: dict[nn.Module, int] = {}
 
     def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         if isinstance(output, Tensor):

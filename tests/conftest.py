@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
@@ -96,9 +95,3 @@ def fit(
         ckpt_path=checkpoint if checkpoint.exists() else None,
     )
     return model
-
-
-@pytest.fixture()
-def tiny():
-    """The names above, for tests that cannot import conftest."""
-    return type("tiny", (), {"Model": TinyModel, "data": tiny_data, "loop": tiny_loop, "fit": fit})

@@ -52,7 +52,7 @@ def test_what_to_yaml_writes_load_reads(tmp_path) -> None:
 def test_a_bare_name_is_found_among_the_recipes(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert config.find("moons_curated") == config.find("moons_curated.yaml")
-    with pytest.raises(UsageError, match="did you mean 'moons_curated.yaml'"):
+    with pytest.raises(UsageError, match=r"did you mean 'moons_curated\.yaml'"):
         config.find("moons_curatd.yaml")
 
 

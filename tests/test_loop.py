@@ -1,4 +1,4 @@
-"""The loop on a tiny model: what a generation trains on, what it leaves behind, and that resuming changes nothing."""
+"""The loop on a tiny model: what it trains on, what it leaves behind, and that resuming changes nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_without_synthetic_data_it_is_plain_training_to_the_last_bit(tmp_path) -
             assert torch.equal(ours, plain)
 
 
-@pytest.mark.parametrize(("ratio", "real", "synthetic"), [(0.0, 60, 0), (0.5, 60, 30), (2.0, 60, 120), (math.inf, 0, 60)])
+@pytest.mark.parametrize(
+    ("ratio", "real", "synthetic"), [(0.0, 60, 0), (0.5, 60, 30), (2.0, 60, 120), (math.inf, 0, 60)]
+)
 def test_what_each_generation_trains_on(tmp_path, ratio: float, real: int, synthetic: int) -> None:
     fit(tiny_loop(tmp_path, synthetic_ratio=ratio, generations=2))
     rows = Run(tmp_path).rows()
@@ -114,7 +116,14 @@ def test_training_needs_no_more_than_the_evaluated_weights(tmp_path) -> None:
 
 def test_the_preview_has_the_same_noise_in_every_generation(tmp_path) -> None:
     """With a model whose training is undone, the previews agree and the pools do not."""
-    fit(tiny_loop(tmp_path, generations=1, first=Training(steps=1, learning_rate=1e-12), later=Training(steps=1, learning_rate=1e-12)))
+    fit(
+        tiny_loop(
+            tmp_path,
+            generations=1,
+            first=Training(steps=1, learning_rate=1e-12),
+            later=Training(steps=1, learning_rate=1e-12),
+        )
+    )
     run = Run(tmp_path)
     first, second = run.pool(0).preview, run.pool(1).preview
     assert first is not None

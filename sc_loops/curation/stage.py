@@ -15,13 +15,18 @@ class Stage(ABC):
 
     A plain function of the same signature that keeps the number of samples is a stage too; a class is
     needed only to say how many come out, so that the loop can draw as many samples as the pool needs.
+
+    Attributes:
+        fewest: the fewest samples that a chunk may hold.
     """
+
+    fewest: int = 1
 
     @abstractmethod
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
         """Transform one chunk. ``generator`` lives on the device of ``samples``."""
 
-    def prepare(self, total: int | None) -> None:
+    def prepare(self, total: int | None) -> None:  # noqa: B027 (most stages have nothing to prepare)
         """Called once before the loop starts, with the number of raw samples of a generation where the
         config gives one (else None)."""
 
@@ -42,6 +47,14 @@ def outputs_of(stages: Sequence[StageLike], inputs: int) -> int:
     for stage in stages:
         inputs = stage.outputs(inputs) if isinstance(stage, Stage) else inputs
     return inputs
+
+
+def can_take(stages: Sequence[StageLike], inputs: int) -> bool:
+    """Whether a chunk of ``inputs`` raw samples is large enough for each of ``stages`` in turn."""
+    for number, stage in enumerate(stages):
+        if isinstance(stage, Stage) and outputs_of(stages[:number], inputs) < stage.fewest:
+            return False
+    return True
 
 
 def inputs_of(stages: Sequence[StageLike], outputs: int) -> int:

@@ -29,7 +29,9 @@ def test_counts_are_exact_in_decimal() -> None:
     assert synthetic_count(3, 0.5) == 1
 
 
-@pytest.mark.parametrize(("ratio", "real", "synthetic"), [(0.0, 40, 0), (0.5, 40, 20), (2.0, 40, 80), (math.inf, 0, 30)])
+@pytest.mark.parametrize(
+    ("ratio", "real", "synthetic"), [(0.0, 40, 0), (0.5, 40, 20), (2.0, 40, 80), (math.inf, 0, 30)]
+)
 def test_a_pass_holds_n_plus_floor_lambda_n(ratio: float, real: int, synthetic: int) -> None:
     mixture, real_items, synthetic_items = mixed(40, 30, ratio)
     assert (real_items, synthetic_items) == (real, synthetic)
@@ -55,9 +57,17 @@ def test_a_condition_survives_only_if_both_sides_have_one() -> None:
     assert mix(labelled, items(4), synthetic_ratio=1.0, generator=generator)[0].condition is None
 
 
-def batches(n: int, *, rank: int = 0, world_size: int = 1, generation: int = 0, batch_size: int = 12, steps: int = 9):
+def batches(
+    n: int, *, rank: int = 0, world_size: int = 1, generation: int = 0, batch_size: int = 12, steps: int = 9
+):
     loader = MixtureLoader(
-        items(n), batch_size=batch_size, steps=steps, seed=0, generation=generation, rank=rank, world_size=world_size
+        items(n),
+        batch_size=batch_size,
+        steps=steps,
+        seed=0,
+        generation=generation,
+        rank=rank,
+        world_size=world_size,
     )
     assert len(loader) == steps
     return [batch.x.flatten() for batch in loader]
@@ -101,5 +111,5 @@ def test_budgets() -> None:
     assert Training(steps=7).optimizer_steps(1000, 10) == 7
     assert Training(passes=2).optimizer_steps(1000, 300) == 7
     for wrong in ({}, {"steps": 1, "passes": 1}, {"steps": 0}, {"passes": 0.0}, {"passes": math.inf}):
-        with pytest.raises(InvalidValue, match="steps|passes"):
+        with pytest.raises(InvalidValue, match=r"steps|passes"):
             Training(**wrong)

@@ -1,0 +1,83 @@
+"""Points in the plane: two moons and a mixture of Gaussians on a circle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.randomness import seed_for
+from sc_loops.samples import Samples
+
+
+def two_moons(*, size: int = 10000, test_size: int = 2000, noise: float = 0.05, seed: int = 0) -> RealData:
+    """Two interleaved half circles, ``(N, 2)``, about [-4, 7] x [-2.5, 4].
+
+    scikit-learn's moons mapped by x -> 3 x - 1, the convention of torchcfm. Class 0 is the upper half circle,
+    class 1 the lower one; each has half of the points.
+
+    Args:
+        size: points to train on.
+        test_size: held-out points.
+        noise: standard deviation of the noise before the map; a third of the one in the data.
+        seed: of the points; the same in all runs that are to be compared.
+    """
+    from sklearn.datasets import make_moons  # costs a second, which the mixture need not pay
+
+    _require_sizes(size, test_size)
+    require(noise >= 0, "noise", noise, "a number >= 0")
+    points, labels = make_moons(size + test_size, noise=noise, random_state=seed_for(seed, "two_moons") % 2**32)
+    return _split(3 * points - 1, labels, size, ("upper", "lower"), "two_moons")
+
+
+def gaussian_mixture(
+    *,
+    modes: int = 8,
+    radius: float = 5.0,
+    std: float = 0.5,
+    size: int = 10000,
+    test_size: int = 2000,
+    seed: int = 0,
+    weights: list[float] | None = None,
+) -> RealData:
+    """Isotropic Gaussians at equal distances on a circle, ``(N, 2)``; the class is the number of the mode.
+
+    Mode k is centred at ``radius * (cos 2 pi k / modes, sin 2 pi k / modes)``: mode 0 at ``(radius, 0)``, the
+    others counter-clockwise. With the defaults neighbouring modes are 7.7 standard deviations apart.
+
+    Args:
+        modes: how many Gaussians.
+        radius: of the circle of their centres.
+        std: standard deviation of each coordinate within a mode.
+        size: points to train on.
+        test_size: held-out points.
+        seed: of the points; the same in all runs that are to be compared.
+        weights: relative weights of the modes, all the same if not given.
+    """
+    _require_sizes(size, test_size)
+    require(modes >= 1, "modes", modes, "an integer of at least 1")
+    require(radius > 0, "radius", radius, "a number > 0")
+    require(std > 0, "std", std, "a number > 0")
+    weights = [1.0] * modes if weights is None else weights
+    require(len(weights) == modes, "weights", weights, f"one number for each of the {modes} modes")
+    require(all(0 < w < math.inf for w in weights), "weights", weights, "numbers > 0")
+    rng = np.random.default_rng(seed_for(seed, "gaussian_mixture"))
+    labels = rng.choice(modes, size + test_size, p=np.array(weights) / sum(weights))
+    angles = 2 * np.pi * labels / modes
+    centres = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    names = tuple(f"mode {k}" for k in range(modes))
+    return _split(centres + std * rng.standard_normal(centres.shape), labels, size, names, "gaussian_mixture")
+
+
+def _require_sizes(size: int, test_size: int) -> None:
+    require(size >= 1, "size", size, "an integer of at least 1")
+    require(test_size >= 1, "test_size", test_size, "an integer of at least 1")
+
+
+def _split(points: np.ndarray, labels: np.ndarray, size: int, class_names: tuple[str, ...], name: str) -> RealData:
+    """The first ``size`` of the points, which are in random order, to train on; the others to test."""
+    samples = Samples(torch.from_numpy(points).float(), torch.from_numpy(labels).long())
+    return RealData(samples[:size], samples[size:], "points", class_names, name)

@@ -1,0 +1,78 @@
+"""``Evaluation``: all that is measured on a generation."""
+
+from __future__ import annotations
+
+from sc_loops.curation.reward import Reward
+from sc_loops.curation.rewards import BoundedReward
+from sc_loops.data.pool import Pool
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.evaluation.classes import ClassShares
+from sc_loops.evaluation.images import ImageDistances
+from sc_loops.evaluation.metric import Metric, Observation
+from sc_loops.evaluation.points import PointDistances
+from sc_loops.evaluation.rewards import RewardStatistics
+from sc_loops.networks.classifier import Classifier
+from sc_loops.samples import Samples
+
+
+class Evaluation:
+    """The metrics that suit the data and what else is there, and the user's own.
+
+    Points have energy and Wasserstein distance; a classifier adds the shares of the classes and, for images,
+    Fréchet distance, precision and recall in its feature space; a reward adds the statistics of the raw
+    samples' rewards and of those that came out of the stages with a reward.
+
+    Args:
+        data: the real data; held-out samples are what is compared with.
+        classifier: gives classes and features.
+        reward: has scored the samples.
+        samples: metrics whose cost grows with the square of the number of samples see the first so many.
+        neighbours: k of precision and recall.
+        metrics: further metrics; one with the name of a default takes its place.
+    """
+
+    def __init__(
+        self,
+        data: RealData,
+        classifier: Classifier | None,
+        reward: Reward | None,
+        *,
+        samples: int = 2000,
+        neighbours: int = 5,
+        metrics: list[Metric] | None = None,
+    ) -> None:
+        require(samples >= 2, "samples", samples, "an integer of at least 2")
+        require(neighbours >= 1, "neighbours", neighbours, "an integer of at least 1")
+        own = metrics or []
+        names = [metric.name for metric in own]
+        require(len(set(names)) == len(names), "metrics", names, "metrics with different names")
+        supremum = reward.supremum if isinstance(reward, BoundedReward) else None
+        self.samples = samples
+        self._curated = RewardStatistics(limit=samples, supremum=supremum, curated=True)
+        defaults: list[Metric] = []
+        if reward is not None:
+            defaults.append(RewardStatistics(limit=samples, supremum=supremum))
+        if classifier is not None:
+            defaults.append(ClassShares(classifier))
+        if data.kind == "points":
+            defaults.append(PointDistances(data, limit=samples))
+        elif classifier is not None:
+            defaults.append(ImageDistances(data, classifier, limit=samples, neighbours=neighbours))
+        self._metrics = list({metric.name: metric for metric in [*defaults, *own]}.values())
+
+    def observe(self, raw: Samples, kept: Samples) -> dict[str, Observation]:
+        """What the metrics, by name, need of a chunk: its raw samples, and what the stages kept of them."""
+        observed = {metric.name: metric.observe(raw) for metric in self._metrics}
+        if "reward" in kept.columns:
+            observed[self._curated.name] = self._curated.observe(kept)
+        return observed
+
+    def summarise(self, pool: Pool) -> dict[str, float]:
+        """The numbers of a generation, from what was observed of its chunks."""
+        summary: dict[str, float] = {}
+        for metric in [*self._metrics, self._curated]:
+            observations = pool.observations(metric.name)
+            if observations:
+                summary |= metric.summarise(observations)
+        return summary

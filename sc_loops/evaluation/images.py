@@ -1,0 +1,114 @@
+"""Fréchet distance, precision and recall in a classifier's feature space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.evaluation.distances import distance_blocks, evenly
+from sc_loops.evaluation.metric import Metric, Observation
+from sc_loops.networks.classifier import Classifier
+from sc_loops.samples import Samples
+
+
+class ImageDistances(Metric):
+    """``frechet_distance/<features>``, ``precision/<features>`` and ``recall/<features>`` of the first samples
+    against the held-out real ones, where <features> names the feature space.
+
+    Precision and recall are of equally many of each, as in Kynkäänniemi et al. 2019. They are nan where these
+    are no more than ``neighbours``.
+
+    Args:
+        data: whose ``test`` part is compared with.
+        classifier: gives the features.
+        limit: the samples that are compared are those with a number below this, and as many real ones.
+        neighbours: k, the size of the neighbourhoods that make up the support.
+    """
+
+    name = "images"
+
+    def __init__(self, data: RealData, classifier: Classifier, *, limit: int = 2000, neighbours: int = 5) -> None:
+        require(limit >= 2, "limit", limit, "an integer of at least 2")
+        require(neighbours >= 1, "neighbours", neighbours, "an integer of at least 1")
+        self._images, self._classifier = evenly(data.test.x, limit), classifier
+        self._limit, self._neighbours = limit, neighbours
+        self._real_radii: dict[int, Tensor] = {}
+
+    def observe(self, samples: Samples) -> Observation:
+        first = samples.columns["index"] < self._limit
+        return {"features": self._classifier.features(samples.x[first])}
+
+    def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
+        fake = torch.cat([o["features"] for o in observations])
+        precision, recall = self._precision_recall(fake)
+        space = self._classifier.feature_name
+        return {
+            f"frechet_distance/{space}": frechet_distance(*gaussian(fake), *self._real_gaussian),
+            f"precision/{space}": precision,
+            f"recall/{space}": recall,
+        }
+
+    @cached_property
+    def _real(self) -> Tensor:
+        return self._classifier.features(self._images)
+
+    @cached_property
+    def _real_gaussian(self) -> tuple[Tensor, Tensor]:
+        return gaussian(self._real)
+
+    def _precision_recall(self, fake: Tensor) -> tuple[float, float]:
+        n = min(len(fake), len(self._real))
+        if n <= self._neighbours:
+            return math.nan, math.nan
+        fake, real = evenly(fake, n), evenly(self._real, n)
+        if n not in self._real_radii:
+            self._real_radii[n] = neighbour_radii(real, self._neighbours)
+        fake_radii = neighbour_radii(fake, self._neighbours)
+        return share_within(fake, real, self._real_radii[n]), share_within(real, fake, fake_radii)
+
+
+def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean ``(d,)`` and unbiased covariance ``(d, d)`` of ``features (n, d)``, in float64."""
+    features = features.double()
+    centred = features - features.mean(dim=0)
+    return features.mean(dim=0), centred.T @ centred / max(1, len(features) - 1)
+
+
+def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
+    """||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^1/2) (Dowson and Landau 1982; Heusel et al. 2017, Eq. 6).
+
+    tr (C1 C2)^1/2 is the sum of the roots of the eigenvalues of the symmetric sqrt(C1) C2 sqrt(C1), which
+    exist for singular covariances too. In float64.
+    """
+    values, vectors = torch.linalg.eigh(cov1.double())
+    root = vectors * _root(values) @ vectors.T
+    overlap = _root(torch.linalg.eigvalsh(root @ cov2.double() @ root)).sum()
+    distance = (mean1 - mean2).double().square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
+    return max(0.0, float(distance))
+
+
+def _root(eigenvalues: Tensor) -> Tensor:
+    """Roots of the eigenvalues of a positive semi-definite matrix; those that are rounding errors become 0."""
+    noise = eigenvalues.amax() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
+    return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
+
+
+def neighbour_radii(points: Tensor, k: int) -> Tensor:
+    """``(n,)``: the distance of each of ``points (n, d)`` to its k-th nearest other point (n > k)."""
+    return torch.cat([block.kthvalue(k + 1, dim=1).values for block in distance_blocks(points, points)])
+
+
+def share_within(points: Tensor, centres: Tensor, radii: Tensor) -> float:
+    """The share of ``points (n, d)`` in at least one of the balls of ``radii (m,)`` around ``centres (m, d)``.
+
+    Precision for samples in the balls of the real features, recall for real features in the balls of the
+    samples (Kynkäänniemi et al. 2019, Eq. 1-2).
+    """
+    within = [(block <= radii).any(dim=1) for block in distance_blocks(points, centres)]
+    return float(torch.cat(within).double().mean())

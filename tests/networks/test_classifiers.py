@@ -1,0 +1,171 @@
+"""Trained classifiers: accuracy, cache and weights; and the nearest mean against a loop."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sc_loops.data.digits import digits
+from sc_loops.data.points import gaussian_mixture, two_moons
+from sc_loops.data.real import RealData
+from sc_loops.errors import InvalidValue, UsageError
+from sc_loops.networks.classifiers import NearestMean, TrainedClassifier, convnet
+from sc_loops.samples import Samples
+
+MOONS = two_moons(size=600, test_size=200)
+MIXTURE = gaussian_mixture(modes=3, size=300, test_size=100)
+
+
+def quick(data=MOONS, seed=0, **options):
+    return TrainedClassifier(data, seed, **{"width": 8, "epochs": 2, **options})
+
+
+@pytest.fixture(scope="module")
+def digits_convnet(tmp_path_factory):
+    classifier = TrainedClassifier(digits(), 0, architecture="convnet", epochs=15)
+    return classifier, classifier.prepare(tmp_path_factory.mktemp("cache"))
+
+
+def test_convnet_reads_the_digits(digits_convnet):
+    classifier, accuracies = digits_convnet
+    assert accuracies["test_accuracy"] >= 0.96
+    test = digits().test
+    q = classifier.probabilities(test.x)
+    torch.testing.assert_close(q.sum(dim=1), torch.ones(360))
+    right = q.argmax(dim=1) == test.condition
+    assert accuracies["test_accuracy"] == pytest.approx(float(right.double().mean()))
+    by_class = [float(right[test.condition == k].double().mean()) for k in range(10)]
+    assert accuracies["balanced_test_accuracy"] == pytest.approx(sum(by_class) / 10)
+
+
+def test_confidence_of_the_convnet_is_not_saturated(digits_convnet):
+    confidence = digits_convnet[0].probabilities(digits().test.x).amax(dim=1)
+    assert float(confidence.median()) < 0.995
+    assert float(confidence.quantile(0.1)) < 0.95
+
+
+def test_features_are_what_the_last_layer_sees(digits_convnet):
+    classifier, x = digits_convnet[0], digits().test.x[:5]
+    features = classifier.features(x)
+    assert features.shape == (5, 64)
+    q = classifier._network.head(features).softmax(dim=1)
+    torch.testing.assert_close(classifier.probabilities(x), q)
+    assert classifier.feature_name == "digits_convnet"
+
+
+def test_a_samples_output_does_not_depend_on_its_batch(digits_convnet):
+    classifier, x = digits_convnet[0], digits().test.x[:50]
+    torch.testing.assert_close(classifier.probabilities(x)[7:8], classifier.probabilities(x[7:8]))
+
+
+def test_precision_of_the_trainer_does_not_reach_the_classifier(digits_convnet):
+    classifier, x = digits_convnet[0], digits().test.x[:5]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = classifier.features(x)
+    assert torch.equal(inside, classifier.features(x))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 5, 4)])
+def test_convnet_takes_images_of_any_size(shape):
+    network = convnet(shape, 8, 4)
+    assert network(torch.zeros(2, *shape)).shape == (2, 4)
+
+
+def test_the_cache_gives_the_same_predictions_without_training(tmp_path, monkeypatch):
+    first = quick()
+    accuracies = first.prepare(tmp_path)
+
+    def no_training(self, network):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(TrainedClassifier, "_train", no_training)
+    second = quick()
+    assert second.prepare(tmp_path) == accuracies
+    assert torch.equal(first.probabilities(MOONS.test.x), second.probabilities(MOONS.test.x))
+    assert torch.equal(first.features(MOONS.test.x), second.features(MOONS.test.x))
+
+
+def relabelled(data):
+    train = Samples(data.train.x, 1 - data.train.condition)
+    return RealData(train, data.test, data.kind, data.class_names, data.name)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        quick(seed=1),
+        quick(epochs=3),
+        quick(width=9),
+        quick(label_smoothing=0.1),
+        quick(two_moons(size=600, test_size=200, seed=1)),
+        quick(relabelled(MOONS)),
+    ],
+)
+def test_another_setting_is_another_entry_of_the_cache(tmp_path, other):
+    quick().prepare(tmp_path)
+    other.prepare(tmp_path)
+    assert len(list(tmp_path.glob("classifier-*.safetensors"))) == 2
+
+
+def test_training_neither_reads_nor_moves_the_global_generator(tmp_path):
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        classifier = quick()
+        classifier.prepare(tmp_path / str(seed))
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(classifier.probabilities(MOONS.test.x))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_given_weights_are_used(tmp_path, suffix):
+    trained = quick()
+    trained.prepare(tmp_path)
+    path = tmp_path / f"mine.{suffix}"
+    state = trained._network.state_dict()
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    loaded = quick(seed=5, weights=str(path))
+    loaded.prepare(tmp_path)
+    assert torch.equal(loaded.probabilities(MOONS.test.x), trained.probabilities(MOONS.test.x))
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    with pytest.raises(InvalidValue, match="a file that exists"):
+        quick(weights=str(tmp_path / "nowhere.pt"))
+    torch.save({"body.1.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="architecture and width") as caught:
+        quick(weights=str(tmp_path / "other.pt")).prepare(tmp_path)
+    assert "other.pt" in caught.value.found
+    (tmp_path / "broken.safetensors").write_text("no")
+    with pytest.raises(UsageError, match=r"broken\.safetensors"):
+        quick(weights=str(tmp_path / "broken.safetensors")).prepare(tmp_path)
+
+
+def test_must_be_prepared():
+    with pytest.raises(RuntimeError, match="prepare"):
+        quick().probabilities(MOONS.test.x)
+
+
+def test_impossible_values():
+    with pytest.raises(InvalidValue, match="architecture"):
+        quick(architecture="convnet")
+    with pytest.raises(InvalidValue, match="label_smoothing"):
+        quick(label_smoothing=1.0)
+    unlabelled = RealData(Samples(torch.zeros(2, 2)), Samples(torch.zeros(2, 2)), "points", name="zeros")
+    for make in (NearestMean, quick):
+        with pytest.raises(InvalidValue, match="zeros, which has no labels"):
+            make(unlabelled)
+
+
+def test_nearest_mean_against_a_loop():
+    classifier = NearestMean(MIXTURE)
+    train = MIXTURE.train
+    means = [train.x[train.condition == k].mean(dim=0) for k in range(3)]
+    x = 4 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    q = classifier.probabilities(x)
+    for point, row in zip(x, q, strict=True):
+        nearest = min(range(3), key=lambda k: float((point - means[k]).norm()))
+        assert row.tolist() == [float(k == nearest) for k in range(3)]
+    assert torch.equal(classifier.features(x), x)
+    assert classifier.feature_name == "coordinates"
