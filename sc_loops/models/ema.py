@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ class WeightAverage:
     """shadow <- d_n shadow + (1 - d_n) weights, with d_n = min(decay, (1 + n) / (10 + n)) after n updates.
 
     The warm-up of d_n lets a short generation be sampled from weights it has actually reached; from
-    n = 9 decay / (1 - decay) on the average is the plain one. One ``torch._foreach`` call updates all tensors.
+    n = (10 decay - 1) / (1 - decay) on the average is the plain one. One ``torch._foreach`` call updates all
+    tensors.
 
     Args:
         decay: d in [0, 1). 0 makes the average the weights themselves.

@@ -15,10 +15,9 @@ class Observer:
     that is half done, and everything it shows can be drawn again.
     """
 
-    def run_started(self, run: Run, *, generations: int, start: int, facts: Row) -> None:
-        """The loop starts at generation ``start`` and ends after generation ``generations``. ``facts`` are
-        constants of the run: ``classifier/test_accuracy``, ``real_items``, ``samples_per_generation``,
-        ``parameters``, ``batch_size`` and ``device``, as far as they apply."""
+    def run_started(self, run: Run, generations: int, start: int) -> None:
+        """The loop starts at generation ``start`` and ends after generation ``generations``. What is constant
+        over the run is in ``run.facts()``."""
 
     def progress(self, generation: int, phase: str, done: int, total: int, unit: str) -> None:
         """``phase`` is training, sampling, scoring, curating, writing or evaluating; ``done`` of ``total``

@@ -1,0 +1,142 @@
+"""``FlowMatching``: a velocity field learnt by conditional flow matching, sampled by solving an ODE."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchcfm.conditional_flow_matching import (
+    ConditionalFlowMatcher,
+    ExactOptimalTransportConditionalFlowMatcher,
+    TargetConditionalFlowMatcher,
+    VariancePreservingConditionalFlowMatcher,
+)
+
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.models.base import GenerativeModel
+from sc_loops.networks.network import Network
+from sc_loops.samples import Samples
+from sc_loops.sampling.coupling import optimal_permutation
+from sc_loops.sampling.guidance import guided, training_labels
+from sc_loops.sampling.solvers import Solver, solve
+
+Coupling = Literal["independent", "exact_ot", "target", "variance_preserving"]
+
+MATCHERS = {
+    "independent": ConditionalFlowMatcher,
+    "exact_ot": ExactOptimalTransportConditionalFlowMatcher,
+    "target": TargetConditionalFlowMatcher,
+    "variance_preserving": VariancePreservingConditionalFlowMatcher,
+}
+
+
+class FlowMatching(GenerativeModel):
+    """Conditional flow matching (Lipman et al. 2023, Tong et al. 2024) with torchcfm's probability paths.
+
+    Noise is at t = 0 and data at t = 1; the loss is the mean squared error of the velocity.
+
+    Args:
+        network: predicts the velocity.
+        coupling: how noise x_0 and data x_1 are paired and joined: ``independent`` (I-CFM) and ``exact_ot``
+            (OT-CFM: paired by optimal transport in the batch) of Tong et al. 2024, both on straight lines;
+            ``target`` (Lipman et al. 2023); ``variance_preserving`` (Albergo and Vanden-Eijnden 2023).
+        sigma: width of the path around its mean.
+        ot_with_replacement: for ``exact_ot``, draw pairs from the plan with replacement, as published, which
+            leaves about 37 % of a batch out for duplicates. Otherwise the plan, a permutation, is used.
+        solver: see ``sc_loops.sampling.solvers``.
+        steps: of a solver with fixed steps.
+        tolerance: of ``dopri5``, relative and absolute.
+        clip: clamp the samples to [-clip, clip] when they are done; for images 1.
+        condition_dropout: probability of training without the class.
+        guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
+        learning_rate, warmup_steps, betas, weight_decay, ema_decay: see ``GenerativeModel``.
+    """
+
+    def __init__(
+        self,
+        data: RealData,
+        *,
+        network: Network,
+        coupling: Coupling = "exact_ot",
+        sigma: float = 0.0,
+        ot_with_replacement: bool = False,
+        solver: Solver = "midpoint",
+        steps: int = 8,
+        tolerance: float = 1e-5,
+        clip: float | None = None,
+        condition_dropout: float = 0.1,
+        guidance_scale: float = 1.0,
+        learning_rate: float = 2e-4,
+        warmup_steps: int = 0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        ema_decay: float = 0.999,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            betas=betas,
+            weight_decay=weight_decay,
+            ema_decay=ema_decay,
+        )
+        for option, chosen, choices in (
+            ("coupling", coupling, get_args(Coupling)),
+            ("solver", solver, get_args(Solver)),
+        ):
+            require(chosen in choices, option, chosen, f"one of {', '.join(choices)}")
+        require(sigma >= 0, "sigma", sigma, "a number >= 0")
+        require(
+            coupling == "exact_ot" or not ot_with_replacement,
+            "ot_with_replacement",
+            ot_with_replacement,
+            f"false, since coupling is {coupling}",
+        )
+        require(steps >= 1, "steps", steps, "an integer >= 1")
+        require(tolerance > 0, "tolerance", tolerance, "a number > 0")
+        require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
+        require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
+        require(guidance_scale >= 0, "guidance_scale", guidance_scale, "a number >= 0")
+        require(
+            guidance_scale == 1 or network.class_conditional,
+            "guidance_scale",
+            guidance_scale,
+            "1, since the network is not class-conditional",
+        )
+        self.network = network
+        self.conditional = network.class_conditional
+        self._shape = data.shape
+        self._permute = coupling == "exact_ot" and not ot_with_replacement
+        self._matcher = MATCHERS["independent" if self._permute else coupling](sigma)
+        self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
+        self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
+
+    def path(self, x1: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """For data ``x1`` of classes ``y``: times ``(N,)``, places x_t and velocities u_t ``(N, *shape)``,
+        and the classes of the data these lead to."""
+        x0 = torch.randn_like(x1)
+        t = torch.rand(len(x1), device=x1.device)
+        if isinstance(self._matcher, ExactOptimalTransportConditionalFlowMatcher):
+            t, xt, ut, _, y = self._matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=y, t=t)
+            return t, xt, ut, y
+        if self._permute:
+            order = optimal_permutation(x0, x1)
+            x1, y = x1[order], None if y is None else y[order]
+        return *self._matcher.sample_location_and_conditional_flow(x0, x1, t=t), y
+
+    def loss(self, batch: Samples) -> Tensor:
+        y = training_labels(self.network, batch.condition, self._condition_dropout)
+        t, xt, ut, y = self.path(batch.x, y)
+        return F.mse_loss(self.network(t, xt, y), ut)
+
+    def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
+        y = condition if self.conditional else None
+        x = torch.randn((n, *self._shape), generator=generator, device=self.device)
+
+        def velocity(t: Tensor, x: Tensor) -> Tensor:
+            return guided(self.network, t.expand(n), x, y, self._guidance_scale)
+
+        x = solve(velocity, x, method=self._solver, steps=self._steps, tolerance=self._tolerance)
+        return x if self._clip is None else x.clamp(-self._clip, self._clip)

@@ -1,0 +1,55 @@
+"""``Network``: what a generative model asks of its neural network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+
+
+class Network(nn.Module, ABC):
+    """A function of time, sample and class to something of the sample's shape (a velocity, a noise, ...).
+
+    Args:
+        data: gives ``shape``, the shape of one sample, and ``num_classes``, 0 for unlabelled data.
+        class_conditional: whether the network looks at classes.
+
+    Attributes:
+        num_classes: the number of classes C. Index C is the null class, which stands for "no class given".
+    """
+
+    def __init__(self, data: RealData, *, class_conditional: bool = False) -> None:
+        super().__init__()
+        require(
+            data.num_classes > 0 or not class_conditional,
+            "class_conditional",
+            class_conditional,
+            f"false, since the data set {data.name!r} has no classes",
+        )
+        self.shape = data.shape
+        self.num_classes = data.num_classes
+        self.class_conditional = class_conditional
+
+    @abstractmethod
+    def forward(self, t: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Evaluate at N times, samples and classes.
+
+        Args:
+            t: ``(N,)`` in [0, 1].
+            x: ``(N, *shape)``.
+            y: ``(N,)`` int64 in 0..C, or None for the null class throughout. Ignored by a network that is not
+                class-conditional.
+
+        Returns:
+            ``(N, *shape)``.
+        """
+
+    def labels(self, y: Tensor | None, x: Tensor) -> Tensor:
+        """``y``, or where it is None the null class for each of ``x``: ``(N,)`` int64."""
+        if y is None:
+            return torch.full((len(x),), self.num_classes, dtype=torch.int64, device=x.device)
+        return y

@@ -1,0 +1,102 @@
+"""``UNet``: the network for images, torchcfm's copy of guided-diffusion's (Dhariwal and Nichol 2021)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchcfm.models.unet.unet import UNetModel
+
+from sc_loops.data.real import RealData
+from sc_loops.errors import require
+from sc_loops.networks.network import Network
+
+GROUPS = 32  # of the group normalisation in torchcfm's UNet
+
+
+class UNet(Network):
+    """A UNet with attention for square images. The defaults suit 3 x 32 x 32 (Tong et al. 2024, CIFAR-10).
+
+    Args:
+        channels: channels at full resolution.
+        residual_blocks: residual blocks at each resolution.
+        channel_multipliers: channels at each resolution, as multiples of ``channels``; every further entry
+            halves the resolution.
+        attention_resolutions: image sizes in pixels at which there is attention.
+        heads: attention heads; unused where ``head_channels`` is given.
+        head_channels: channels of a head, or -1 to give the number of ``heads`` instead.
+        dropout: probability, in training.
+        time_scale: t is multiplied by it before its sinusoidal embedding, whose highest frequency is 1. 1000
+            is the usual choice of diffusion models; torchcfm's published flow-matching weights need 1.
+    """
+
+    def __init__(
+        self,
+        data: RealData,
+        *,
+        channels: int = 128,
+        residual_blocks: int = 2,
+        channel_multipliers: tuple[int, ...] = (1, 2, 2, 2),
+        attention_resolutions: tuple[int, ...] = (16,),
+        heads: int = 4,
+        head_channels: int = 64,
+        dropout: float = 0.1,
+        time_scale: float = 1000.0,
+        class_conditional: bool = False,
+    ) -> None:
+        super().__init__(data, class_conditional=class_conditional)
+        require(
+            len(data.shape) == 3 and data.shape[1] == data.shape[2],
+            "name",
+            f"UNet for samples of shape {data.shape}",
+            "a network for samples of that shape; UNet takes square images (C, H, H)",
+        )
+        size, levels = data.shape[-1], len(channel_multipliers)
+        require(channels >= 1 and channels % GROUPS == 0, "channels", channels, f"a positive multiple of {GROUPS}")
+        require(residual_blocks >= 1, "residual_blocks", residual_blocks, "an integer >= 1")
+        require(
+            levels >= 1 and min(channel_multipliers) >= 1 and size % 2 ** (levels - 1) == 0,
+            "channel_multipliers",
+            channel_multipliers,
+            f"integers >= 1, so many that {size} can be halved between them",
+        )
+        resolutions = [size // 2**level for level in range(levels)]
+        require(
+            set(attention_resolutions) <= set(resolutions),
+            "attention_resolutions",
+            attention_resolutions,
+            f"sizes out of {resolutions}",
+        )
+        require(heads >= 1, "heads", heads, "an integer >= 1")
+        widths = [channels * m for m in channel_multipliers]
+        require(
+            head_channels == -1 or (head_channels >= 1 and all(w % head_channels == 0 for w in widths)),
+            "head_channels",
+            head_channels,
+            f"-1, or a divisor of the channels {widths}",
+        )
+        require(
+            head_channels != -1 or all(w % heads == 0 for w in widths),
+            "heads",
+            heads,
+            f"a divisor of the channels {widths}",
+        )
+        require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
+        require(time_scale > 0, "time_scale", time_scale, "a number > 0")
+        self.time_scale = time_scale
+        self.unet = UNetModel(
+            image_size=size,
+            in_channels=data.shape[0],
+            model_channels=channels,
+            out_channels=data.shape[0],
+            num_res_blocks=residual_blocks,
+            # torchcfm counts in downsampling factors here.
+            attention_resolutions=tuple(size // resolution for resolution in attention_resolutions),
+            dropout=dropout,
+            channel_mult=channel_multipliers,
+            num_classes=self.num_classes + 1 if class_conditional else None,
+            num_heads=heads,
+            num_head_channels=head_channels,
+        )
+
+    def forward(self, t: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
+        y = self.labels(y, x) if self.class_conditional else None
+        return self.unet(self.time_scale * t, x, y)

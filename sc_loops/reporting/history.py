@@ -1,0 +1,88 @@
+"""What a run directory tells of the generations so far: series, rewards and the theory's curve beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sc_loops.data.files import read_samples
+from sc_loops.run import Row, Run
+from sc_loops.samples import Samples
+from sc_loops.theory import curation_path, reward_moments
+
+Array = NDArray[np.float64]
+
+# The recursion is exact on the atoms it is given; this many evenly spaced order statistics are as good for a
+# drawing as tens of thousands of samples, and keep the report cheap.
+MAX_ATOMS = 1000
+
+
+def generation_rows(run: Run) -> list[Row]:
+    """The rows of the generations, one each (the last recorded) and in order."""
+    by_generation = {int(row["generation"]): row for row in run.rows()}
+    return [by_generation[t] for t in sorted(by_generation)]
+
+
+def series(rows: Sequence[Row], key: str) -> tuple[Array, Array]:
+    """The generations in which ``key`` was finite, and its values."""
+    found = [(r["generation"], r[key]) for r in rows if isinstance(r.get(key), (int, float))]
+    pairs = np.array([p for p in found if math.isfinite(p[1])], dtype=float).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def keys_of(rows: Sequence[Row], prefix: str) -> list[str]:
+    """The keys that are ``prefix`` or start with ``prefix/``, in order of appearance."""
+    return list(dict.fromkeys(k for row in rows for k in row if k == prefix or k.startswith(f"{prefix}/")))
+
+
+def picked(generations: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` of ``generations``, evenly spread, always with the first and the last."""
+    if len(generations) <= most:
+        return list(generations)
+    return [generations[round(i)] for i in np.linspace(0, len(generations) - 1, most)]
+
+
+def real_samples(run: Run) -> Samples | None:
+    """The real samples kept beside the pools to compare with, if there are any."""
+    path = run.path / "real.safetensors"
+    return read_samples(path) if path.exists() else None
+
+
+def observed(run: Run, generation: int, metric: str, key: str) -> Array | None:
+    """What ``metric`` kept under ``key`` of the raw samples of a generation, concatenated; None if nothing."""
+    parts = [o[key].double().numpy() for o in run.pool(generation).observations(metric) if key in o]
+    values = np.concatenate(parts) if parts else np.empty(0)
+    return values if len(values) else None
+
+
+def rewards(run: Run, generation: int) -> Array | None:
+    """The finite rewards kept of the raw samples of a generation, ``(N,)``."""
+    values = observed(run, generation, "reward", "values")
+    return None if values is None else values[np.isfinite(values)]
+
+
+def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
+    """The moments of r and e^r that the theory expects in generations 0 to ``generations``.
+
+    The exact recursion of K-choice curation, started from the rewards of generation 0's samples. Empty when
+    the run was not curated that way, or kept no rewards.
+    """
+    facts = run.facts()
+    values = rewards(run, 0) if {"choices", "synthetic_ratio"} <= facts.keys() else None
+    if values is None or not len(values):
+        return {}
+    spread = np.linspace(0, len(values) - 1, min(len(values), MAX_ATOMS)).round().astype(int)
+    r = np.sort(values)[spread]
+    path = curation_path(
+        np.full(len(r), 1 / len(r)),
+        r,
+        choices=int(facts["choices"]),
+        synthetic_ratio=float(facts["synthetic_ratio"]),
+        generations=generations,
+    )
+    moments = np.array([reward_moments(p, r) for p in path])
+    keys = ("reward/mean", "reward/var", "exp_reward/mean", "exp_reward/var")
+    return dict(zip(keys, moments.T, strict=True))

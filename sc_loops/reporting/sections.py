@@ -1,0 +1,181 @@
+"""The sections of the report: which panels there are, and what a reader is told of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from markupsafe import Markup
+
+from sc_loops.reporting.figures import PALETTE, Curve, Figure, curves, ridgeline, stacked, svg
+from sc_loops.reporting.history import Array, expected_rewards, keys_of, picked, rewards, series
+from sc_loops.reporting.wording import class_name, family, symbol
+from sc_loops.run import Row, Run
+
+MAX_FRAMES, MAX_LAYERS, MAX_STEPS = 12, 11, 400
+PHASES = ("training", "sampling", "scoring", "curating", "writing", "evaluating")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure with its title and what one sees in it."""
+
+    title: str
+    figure: Markup
+    caption: str
+
+    @staticmethod
+    def of(title: str, figure: Figure, caption: str) -> Panel:
+        return Panel(title, svg(figure, title), caption)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Panels that belong together, under a heading and a sentence or two."""
+
+    title: str
+    text: str
+    panels: list[Panel] = field(default_factory=list)
+
+
+def sections(run: Run, rows: Sequence[Row]) -> list[Section]:
+    """The sections that the run has something to show in."""
+    if not rows:
+        return []
+    names = run.facts().get("class_names", [])
+    parts = [_rewards(run, rows), _classes(rows, names), _distances(rows), _training(run, rows)]
+    return [part for part in parts if part.panels]
+
+
+def picked_generations(rows: Sequence[Row]) -> list[int]:
+    """The generations that are shown one by one."""
+    return picked([int(row["generation"]) for row in rows], MAX_FRAMES)
+
+
+def _rewards(run: Run, rows: Sequence[Row]) -> Section:
+    theory = expected_rewards(run, int(rows[-1]["generation"]))
+    text = (
+        "r(x) is the reward of a sample x; E and Var are taken over the raw samples of a generation, "
+        "before any stage. The theory's guarantees are on E[eʳ]."
+    )
+    if theory:
+        text += (
+            " The dashed line is theory: the exact recursion of K-choice curation, "
+            "p(t+1) = (p(0) + λ · curated p(t))\u00a0/\u00a0(1\u00a0+\u00a0λ), started from the rewards of "
+            "generation 0's samples. It is what a model would do that learns its training mixture perfectly."
+        )
+    words = {
+        "reward/mean": ("Mean reward", "How much the samples are what curation favours."),
+        "reward/var": ("Variance of the reward", "It vanishes when the loop collapses onto its favourites."),
+        "exp_reward/mean": ("Mean of eʳ", "Without real data, K-choice never lowers it in theory."),
+        "exp_reward/var": ("Variance of eʳ", "In theory, E[eʳ] grows by at least (K-1)/K of it over its maximum."),
+    }
+    panels = []
+    for key, (title, caption) in words.items():
+        lines = [Curve(*series(rows, key), "raw samples")]
+        curated = series(rows, f"curated/{key}")
+        if len(curated[0]):
+            lines.append(Curve(*curated, "after curation", "curated"))
+        if key in theory:
+            expected = theory[key]
+            lines.append(Curve(np.arange(len(expected), dtype=float), expected, "theory", "theory"))
+        if len(lines[0].x):
+            panels.append(Panel.of(title, curves(lines, symbol(key)), caption))
+    histograms = [(t, rewards(run, t)) for t in picked_generations(rows)]
+    kept = [(t, values) for t, values in histograms if values is not None and len(values)]
+    if kept:
+        caption = (
+            "Distribution of the reward, one generation below the other, each scaled to its own peak (heights "
+            "as square roots, so that tails show). The triangle is the mean."
+        )
+        panels.append(Panel.of("Reward by generation", ridgeline(kept, "reward r(x)"), caption))
+    return Section("Reward", text, panels)
+
+
+def _classes(rows: Sequence[Row], class_names: Sequence[str]) -> Section:
+    keys = [k for k in keys_of(rows, "class_share") if k != "class_share"]
+    x = np.array([row["generation"] for row in rows], dtype=float)
+    panels = []
+    if keys:
+        layers = [
+            (class_name(key.split("/", 1)[1], class_names), np.array([row.get(key, 0.0) for row in rows]))
+            for key in keys
+        ]
+        figure = stacked(x, _most(layers), "share of the raw samples", share=True)
+        caption = "Share of each class among the raw samples, as the classifier sees them."
+        panels.append(Panel.of("Class shares", figure, caption))
+    entropy = series(rows, "class_entropy")
+    if len(entropy[0]):
+        caption = "Entropy of the class shares: ln(number of classes) when all are alike, 0 for a single class."
+        panels.append(Panel.of("Class entropy", curves([Curve(*entropy)], "entropy (nats)"), caption))
+    return Section("Classes", "", panels)
+
+
+def _most(layers: list[tuple[str, Array]]) -> list[tuple[str, Array]]:
+    """At most ``MAX_LAYERS`` layers: the largest in any generation, the others summed up."""
+    if len(layers) <= MAX_LAYERS:
+        return layers
+    by_size = sorted(range(len(layers)), key=lambda i: -layers[i][1].max())
+    shown = sorted(by_size[: MAX_LAYERS - 1])
+    others = np.sum([layers[i][1] for i in by_size[MAX_LAYERS - 1 :]], axis=0)
+    return [*(layers[i] for i in shown), (f"{len(layers) - len(shown)} others", others)]
+
+
+def _distances(rows: Sequence[Row]) -> Section:
+    panels = []
+    keys = [
+        k for prefix in ("wasserstein_2", "energy_distance", "frechet_distance") for k in keys_of(rows, prefix)
+    ]
+    words = {
+        "wasserstein_2": ("Wasserstein-2 distance", "How far mass must be moved to turn samples into real data"),
+        "energy_distance": ("Energy distance", "Zero only where both distributions are the same"),
+        "frechet_distance": ("Fréchet distance", "Between Gaussians fitted to the features of both"),
+    }
+    for key in keys:
+        line = Curve(*series(rows, key))
+        if len(line.x):
+            title, caption = words[family(key)]
+            figure = curves([line], symbol(key))
+            panels.append(Panel.of(f"{title}{_space(key)}", figure, f"{caption}. Lower is better."))
+    for name in [k.split("/", 1)[1] for k in keys_of(rows, "precision") if "/" in k]:
+        precision, recall = series(rows, f"precision/{name}"), series(rows, f"recall/{name}")
+        lines = [Curve(*precision, "precision"), Curve(*recall, "recall", colour=PALETTE[2])]
+        caption = "Precision: share of samples that look real. Recall: share of real data that samples cover."
+        figure = curves([line for line in lines if len(line.x)], "share")
+        panels.append(Panel.of(f"Precision and recall{_space(f'precision/{name}')}", figure, caption))
+    text = "Between the raw samples of a generation and held-out real data, which nothing was fitted to."
+    return Section("Distance to real data", text, panels)
+
+
+def _space(key: str) -> str:
+    return f" ({key.split('/', 1)[1]})" if "/" in key else ""
+
+
+def _training(run: Run, rows: Sequence[Row]) -> Section:
+    panels = []
+    losses = series(rows, "train/loss")
+    steps = [(row["step"], row["train/loss"]) for row in run.training_rows() if "step" in row]
+    if len(losses[0]):
+        caption = "Mean training loss of each generation. Later generations train on a different mixture."
+        panels.append(Panel.of("Loss by generation", curves([Curve(*losses)], "loss"), caption))
+    if len(steps) > 1:
+        x, y = _binned(np.array(steps, dtype=float))
+        wide = bool((y > 0).all() and y.max() > 20 * y.min())
+        figure = curves([Curve(x, y, look="plain")], "loss", x_label="optimizer step", log=wide)
+        panels.append(Panel.of("Loss by step", figure, "Training loss, averaged over neighbouring steps."))
+    phases = [p for p in PHASES if f"seconds/{p}" in {key for row in rows for key in row}]
+    if phases:
+        x = np.array([row["generation"] for row in rows], dtype=float)
+        layers = [(p, np.array([row.get(f"seconds/{p}", 0.0) for row in rows], dtype=float)) for p in phases]
+        caption = "Wall-clock time of each generation by phase."
+        panels.append(Panel.of("Time by phase", stacked(x, layers, "seconds", share=False), caption))
+    return Section("Training and time", "", panels)
+
+
+def _binned(points: Array) -> tuple[Array, Array]:
+    """Finite points ``(N, 2)`` averaged in at most ``MAX_STEPS`` runs of neighbours."""
+    finite = points[np.isfinite(points).all(axis=1)]
+    bins = np.array_split(finite, min(MAX_STEPS, max(1, len(finite))))
+    means = np.array([b.mean(axis=0) for b in bins if len(b)]).reshape(-1, 2)
+    return means[:, 0], means[:, 1]

@@ -1,0 +1,46 @@
+"""Classes in training and in sampling: condition dropout and classifier-free guidance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sc_loops.errors import require
+from sc_loops.networks.network import Network
+
+
+def training_labels(network: Network, condition: Tensor | None, dropout: float) -> Tensor | None:
+    """The classes to train ``network`` on: ``condition``, each replaced by the null class with probability
+    ``dropout`` (Ho and Salimans 2022, Algorithm 1), or None where the network looks at no classes.
+
+    Raises:
+        InvalidValue: the network is class-conditional and the batch has no condition.
+    """
+    if not network.class_conditional:
+        return None
+    require(
+        condition is not None,
+        "class_conditional",
+        True,
+        "false, since the samples to train on carry no condition",
+    )
+    assert condition is not None
+    dropped = torch.rand(len(condition), device=condition.device) < dropout
+    return condition.masked_fill(dropped, network.num_classes)
+
+
+def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: float) -> Tensor:
+    """null + scale (conditional - null), whatever the network predicts (Ho and Salimans 2022, Equation 6,
+    whose w is scale - 1): scale 1 is the conditional prediction, 0 the unconditional one. Both are computed
+    in one call of twice the batch, and only one where the other is not needed.
+
+    Args:
+        t: ``(N,)`` in [0, 1].
+        x: ``(N, *shape)``.
+        y: ``(N,)`` classes, or None for no class and no guidance.
+    """
+    if y is None or scale == 1:
+        return network(t, x, y)
+    both = torch.cat([y, torch.full_like(y, network.num_classes)])
+    conditional, null = network(torch.cat([t, t]), torch.cat([x, x]), both).chunk(2)
+    return null + scale * (conditional - null)
