@@ -87,16 +87,19 @@ def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> i
     sys.path.insert(0, str(Path.cwd()))  # a user's own components are found from where they stand
     _quieten()
     resolved = resolved_config(name, overrides)
-    run = choose_run(resolved, resolved_config(name, ()), config.find(name).stem, fresh=fresh)
+    recipe = resolved_config(name, ()) if overrides else resolved
+    run = choose_run(resolved, recipe, config.find(name).stem, fresh=fresh)
     experiment = build(resolved, run)
-    if dry_run:
-        print(config.to_yaml(resolved), end="")
-        return 0
     last = experiment.loop.generations
-    if any(row["generation"] >= last for row in run.rows()):
+    if not dry_run and any(row["generation"] >= last for row in run.rows()):
         print(f"{run.path} is finished ({last} generations). Report: {run.report_path}")
         print("Start over beside it with --fresh, or continue it with a higher loop.generations.")
         return 0
+    experiment.check()
+    if dry_run:
+        print(config.to_yaml(resolved), end="")
+        return 0
+    experiment.prepare()
     experiment.write_record(resolved)
     experiment.fit()
     return 0

@@ -70,7 +70,7 @@ def find(family: Any, name: str, where: str) -> Callable[..., Any]:
             expected="a module that can be imported from here",
             do="install it, or run from the directory that holds it",
         ) from error
-    found = vars(module).get(attribute)
+    found = getattr(module, attribute, None)
     if not callable(found):
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise UsageError(

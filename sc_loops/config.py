@@ -5,6 +5,7 @@ What the keys mean is not known here; ``sc_loops/components.py`` holds them agai
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sc_loops.errors import UsageError, nearest
 
 Mapping = dict[str, Any]
 
+# What reading raises; ValueError for an integer of thousands of digits, RecursionError for deep nesting.
+_NOT_YAML = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)
 _RECIPES = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -33,22 +36,24 @@ def load(config: str, overrides: Sequence[str] = ()) -> Mapping:
         resolved = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
     except OmegaConfBaseException as error:
         raise UsageError(
-            config, found=str(error).splitlines()[0], expected="interpolations ${...} that name existing keys"
+            error.full_key or config,
+            found=str(error).splitlines()[0],
+            expected="interpolations ${...} that name existing keys",
         ) from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 
-def find(config: str) -> Path:
+def find(config: str, where: str = "--config") -> Path:
     """The file that ``config`` names: a path, or a recipe of configs/ with or without ``.yaml``."""
     folders = [Path("configs"), _RECIPES]
     names = [config, f"{config}.yaml"]
     for path in [Path(config), *(folder / name for folder in folders for name in names)]:
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long
             return path
     recipes = {path.name for folder in folders for path in folder.glob("*.yaml")}
     raise UsageError(
-        "--config",
+        where,
         found=f"{config!r}, which is neither a file nor a recipe",
         expected="the path of a YAML file, or the name of a recipe in configs/",
         do=nearest(Path(config).name, recipes),
@@ -69,7 +74,8 @@ def _load_file(path: Path, children: tuple[Path, ...]) -> Mapping:
     if parent is None:
         return content
     beside = path.parent / str(parent)
-    base = _load_file(beside if beside.is_file() else find(str(parent)), (*children, path.resolve()))
+    found = beside if os.path.isfile(beside) else find(str(parent), f"{path}: extends")
+    base = _load_file(found, (*children, path.resolve()))
     return _merge(base, content)
 
 
@@ -80,7 +86,7 @@ def _read(path: Path) -> Mapping:
         content = OmegaConf.to_container(OmegaConf.create(text)) if text.strip() else None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(str(path), found=str(error), expected="a readable text file") from error
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except _NOT_YAML as error:
         found = " ".join(str(error).split())[:300]
         raise UsageError(str(path), found=f"not YAML: {found}", expected=expected) from error
     # A text without a colon is read as one key without a value.
@@ -109,7 +115,7 @@ def _apply(content: Mapping, override: str) -> None:
         )
     try:
         value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-    except (yaml.YAMLError, OmegaConfBaseException, KeyError) as error:
+    except (*_NOT_YAML, KeyError) as error:
         raise UsageError(key, found=repr(text), expected="a YAML value") from error
     *parents, last = key.split(".")
     place: Any = content

@@ -8,7 +8,8 @@ Two kinds reach the command line, each printed without a traceback:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -53,6 +54,29 @@ def require(condition: bool, option: str, found: object, expected: str, do: str 
     """
     if not condition:
         raise InvalidValue(option, found=repr(found), expected=expected, do=do)
+
+
+@contextmanager
+def within(section: str) -> Iterator[None]:
+    """Put ``section`` in front of the option that an ``InvalidValue`` raised inside names."""
+    try:
+        yield
+    except InvalidValue as error:
+        where = f"{section}.{error.where}" if section else error.where
+        raise InvalidValue(where, found=error.found, expected=error.expected, do=error.do) from error
+
+
+@contextmanager
+def blaming(where: str, expected: str) -> Iterator[None]:
+    """Make a ``UsageError`` about ``where`` of what is raised inside: by a user's component, or by a library that
+    was given what the user wrote."""
+    try:
+        yield
+    except Complaint:
+        raise
+    except Exception as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+        raise UsageError(where, found=found, expected=expected, do="--debug shows where it failed") from error
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

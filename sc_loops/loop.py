@@ -20,12 +20,14 @@ from lightning import Callback, LightningModule, Trainer
 
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
+from sc_loops.curation.rewards import BoundedReward, check_reward
 from sc_loops.curation.stage import Stage, StageLike
 from sc_loops.data.files import read_tensors, write_tensors
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Chunk, Pool
-from sc_loops.errors import UsageError, require
+from sc_loops.data.real import RealData
+from sc_loops.errors import RunError, UsageError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.metric import Observation
 from sc_loops.models.base import GenerativeModel
@@ -93,8 +95,8 @@ class SelfConsumingLoop(Callback):
             "λ >= 0, the ratio synthetic : real (0 is real data only, inf is synthetic data only)",
         )
         require(samples is None or samples >= 1, "samples", samples, "an integer >= 1")
-        require(chunk_size >= 1, "chunk_size", chunk_size, "an integer >= 1")
-        require(preview >= 1, "preview", preview, "an integer >= 1")
+        require(1 <= chunk_size <= 10**7, "chunk_size", chunk_size, "an integer in 1..10000000")
+        require(1 <= preview <= 10**4, "preview", preview, "an integer in 1..10000")
         require(log_every >= 1, "log_every", log_every, "an integer >= 1")
         self.run = run if isinstance(run, Run) else Run(run)
         self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, observers, seed
@@ -122,23 +124,11 @@ class SelfConsumingLoop(Callback):
         model, module = _model(pl_module), _data_module(trainer)
         trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
-        evaluation = self.evaluation or Evaluation(module.data, None, self.reward)
-        for each in self.stages:
-            if isinstance(each, Stage):
-                each.prepare(self.samples)
-        self._chunks = plan_chunks(
-            real=len(module.data.train),
-            synthetic_ratio=self.synthetic_ratio,
-            stages=self.stages,
-            samples=self.samples,
-            chunk_size=self.chunk_size,
-        )
-        self._synthesis = Synthesis(
-            module.data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
-        )
-        self._synthesis.check(model)
+        self.plan(model, module.data)
+        if self.reward is not None:
+            check_reward(self.reward, module.data)
         if trainer.is_global_zero:
-            self.run.open(self._facts(model, module), module.data)
+            self.run.open(self._facts(trainer, model, module), module.data)
             if self.retraining == "from_scratch" and not self.run.initial_weights.exists():
                 write_tensors(self.run.initial_weights, model.state_dict())
 
@@ -197,14 +187,41 @@ class SelfConsumingLoop(Callback):
         if self._trained == self.generations:
             self._tell(trainer, "run_finished", self.run)
 
+    def plan(self, model: GenerativeModel, data: RealData) -> None:
+        """Plan the chunks that every generation draws.
+
+        Raises:
+            UsageError: the options do not go together, or not with the model and the data.
+        """
+        for number, stage in enumerate(self.stages):
+            if isinstance(stage, Stage):
+                with within(f"stages.{number}"):
+                    stage.prepare(self.samples)
+        self._chunks = plan_chunks(
+            real=len(data.train),
+            synthetic_ratio=self.synthetic_ratio,
+            stages=self.stages,
+            samples=self.samples,
+            chunk_size=self.chunk_size,
+        )
+        evaluation = self.evaluation or Evaluation(data, None, self.reward)
+        self._synthesis = Synthesis(
+            data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
+        )
+        self._synthesis.check(model)
+
     # The steps of one generation.
 
     def _mix_next(self, trainer: Trainer) -> None:
         """Hand the last pool to the next generation; the next loader serves the mixture."""
         generation = self._trained + 1
+        pool = self.run.pool(generation - 1) if generation > 0 and self.synthetic_ratio > 0 else None
+        if pool is not None and not len(pool):
+            do = "have the stages keep more, or draw more samples with loop.samples"
+            raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
         _data_module(trainer).begin_generation(
             generation,
-            pool=self.run.pool(generation - 1) if generation > 0 else None,
+            pool=pool,
             synthetic_ratio=self.synthetic_ratio,
             training=self._training(generation),
             seed=self.seed,
@@ -273,7 +290,7 @@ class SelfConsumingLoop(Callback):
     def _training(self, generation: int) -> Training:
         return self.first if generation == 0 else self.later
 
-    def _facts(self, model: GenerativeModel, module: LoopDataModule) -> Row:
+    def _facts(self, trainer: Trainer, model: GenerativeModel, module: LoopDataModule) -> Row:
         """What is constant over the run. ``choices`` is there when curation theory applies: K-choice alone."""
         curations = [stage for stage in self.stages if isinstance(stage, Curate)]
         return {
@@ -281,6 +298,8 @@ class SelfConsumingLoop(Callback):
             "generations": self.generations,
             "synthetic_ratio": self.synthetic_ratio,
             **({"choices": curations[0].choices} if len(self.stages) == len(curations) == 1 else {}),
+            **({"reward/supremum": self.reward.supremum} if isinstance(self.reward, BoundedReward) else {}),
+            "device": trainer.strategy.root_device.type,
             "samples_per_generation": sum(chunk.size for chunk in self._chunks),
             "batch_size": module.batch_size,
             "parameters": sum(p.numel() for p in model.parameters()),

@@ -28,7 +28,14 @@ def generator_for(seed: int, purpose: str, *numbers: int, device: torch.device |
 
 
 def seed_global(seed: int, purpose: str, *numbers: int) -> None:
-    """Seed torch's and numpy's global generators, for code that draws from them (dropout, torchcfm)."""
+    """Seed the global generators of numpy, torch and the devices in use, for code that draws from them (dropout,
+    torchcfm)."""
     value = seed_for(seed, purpose, *numbers)
-    torch.manual_seed(value)
     np.random.seed(value % 2**32)
+    # torch.manual_seed would do, but notes a traceback for each kind of device that is not in use, which takes as
+    # long as a small network's training step.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sc_loops.errors import UsageError
+from sc_loops.errors import UsageError, blaming, require
 from sc_loops.run import Run
 
 # A run may continue with other values of these: none changes what was computed so far.
@@ -27,9 +27,10 @@ def choose_run(resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, f
         UsageError: the run that is there was started with another config.
     """
     name = resolved["name"] or stem
+    output = Path(resolved["output"])
+    _require_directory(output, name)
     if resolved["name"] is None and _significant(resolved) != _significant(recipe):
         name += f"-{_digest(resolved)}"
-    output = Path(resolved["output"])
     number = 1
     while (output / _numbered(name, number + 1)).exists():
         number += 1
@@ -39,6 +40,16 @@ def choose_run(resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, f
     if run.config_path.exists():
         _compare(run, resolved)
     return run
+
+
+def _require_directory(output: Path, name: str) -> None:
+    """Raise ``UsageError`` where ``output / name`` could not be made."""
+    plain = Path(name).name == name and name not in (".", "..") and len(name.encode()) <= 200
+    require(plain, "name", name, "a plain directory name, at most 200 bytes; what holds it is 'output'")
+    with blaming("output", "a directory that exists or can be made"):
+        existing = next(path for path in (output / name, output, *output.parents) if path.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is a file")
 
 
 def _numbered(name: str, number: int) -> str:

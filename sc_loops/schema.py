@@ -13,10 +13,11 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sc_loops.components import FAMILIES, FUNCTIONS, family_name, find
-from sc_loops.errors import InvalidValue, UsageError, nearest
+from sc_loops.errors import UsageError, blaming, nearest, within
 
 
 def resolve(target: Callable[..., Any], section: Any, where: str = "") -> dict[str, Any]:
@@ -43,7 +44,7 @@ def resolve(target: Callable[..., Any], section: Any, where: str = "") -> dict[s
             resolved[key] = resolve(hint, {}, place)
         elif parameter.default is inspect.Parameter.empty:
             raise UsageError(place, found="nothing", expected=_describe(hint), do=f"add {key!r} to the config")
-        else:
+        elif _is_plain(parameter.default):
             resolved[key] = _plain(parameter.default)
     return resolved
 
@@ -61,12 +62,8 @@ def build(target: Callable[..., Any], resolved: dict[str, Any], context: dict[st
     for key, value in resolved.items():
         options[key] = _build(hints.get(key, Any), value, {**context, **options}, _join(where, key))
     supplied = _supplied(target, hints, context, where)
-    try:
+    with blaming(where, f"options with which {_named(target)} can be made"), within(where):
         return target(**supplied, **options)
-    except InvalidValue as error:
-        raise UsageError(
-            _join(where, error.where), found=error.found, expected=error.expected, do=error.do
-        ) from error
 
 
 def _join(where: str, key: str) -> str:
@@ -75,15 +72,24 @@ def _join(where: str, key: str) -> str:
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     """The type hints of what ``target`` is called with; a parameter without one takes anything."""
-    return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    with blaming(_named(target), "type hints of names that exist at run time, not under TYPE_CHECKING alone"):
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+
+
+def _named(target: Callable[..., Any]) -> str:
+    """What ``target`` is called in messages; not every callable has a name."""
+    return str(getattr(target, "__qualname__", target))
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(target).parameters)
+    except ValueError:  # some classes written in C
+        return {}
 
 
 def _options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    try:
-        parameters = inspect.signature(target).parameters
-    except ValueError:  # some classes written in C
-        return {}
-    return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {name: p for name, p in _parameters(target).items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _supplied(
@@ -91,7 +97,7 @@ def _supplied(
 ) -> dict[str, Any]:
     """The positional parameters of ``target``, taken from ``context``."""
     supplied = {}
-    for name, parameter in inspect.signature(target).parameters.items():
+    for name, parameter in _parameters(target).items():
         if parameter.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
             continue
         optional = type(None) in get_args(hints.get(name)) or parameter.default is not inspect.Parameter.empty
@@ -132,7 +138,8 @@ def _check(hint: Any, value: Any, where: str) -> Any:
         return _check_scalar(hint, value, where)
     if _is_section(hint):
         return resolve(hint, value, where)
-    raise TypeError(f"{where}: no config value can be given for a parameter annotated {hint!r}")
+    expected = "nothing: the component annotates this option with a type that a config cannot hold"
+    raise UsageError(where, found=repr(value), expected=expected, do=f"remove it, or change its type hint {hint}")
 
 
 def _check_union(hint: Any, value: Any, where: str) -> Any:
@@ -166,7 +173,8 @@ def _check_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, str) and value.strip().lower() in ("inf", "+inf", "infinity"):
         return math.inf
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)  # 1e4
     if type(value) is hint and value == value:
@@ -223,6 +231,12 @@ def _build_component(family: Any, value: dict[str, Any], context: dict[str, Any]
     if family in FUNCTIONS and not inspect.isclass(target):
         return functools.partial(target, **options) if options else target
     component = build(target, options, context, where)
+    if family in FUNCTIONS and not callable(component):
+        raise UsageError(
+            _join(where, "name"),
+            found=f"{value['name']!r}, which makes a {type(component).__name__}",
+            expected=f"a {family_name(family)}, something that can be called",
+        )
     if inspect.isclass(family) and family not in FUNCTIONS and not isinstance(component, family):
         raise UsageError(
             _join(where, "name"),
@@ -238,7 +252,7 @@ def _describe(hint: Any) -> str:
     if hint in words:
         return words[hint]
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(m) for m in get_args(hint))
+        return " or ".join(_describe(m) for m in get_args(hint) if get_origin(m) is not Callable)
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if hint in FAMILIES:
@@ -248,6 +262,11 @@ def _describe(hint: Any) -> str:
         fixed = get_origin(hint) is tuple and len(members) == len(get_args(hint))
         return f"a list of {len(members)} values" if fixed else f"a list, each {_describe(members[0])}"
     return "a section with keys"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether YAML can hold a default; one that it cannot stays with the constructor."""
+    return value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))
 
 
 def _plain(value: Any) -> Any:

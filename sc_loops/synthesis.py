@@ -29,6 +29,8 @@ from sc_loops.models.base import GenerativeModel
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
 
+MOST_CHUNKS = 1_000_000  # of a generation, each a file
+
 
 @dataclass
 class Stopwatch:
@@ -104,20 +106,13 @@ class Synthesis:
         return kept, observed
 
     def check(self, model: GenerativeModel) -> None:
-        """Find before any work what would fail later.
-
-        Raises:
-            UsageError: a conditional model without labels, or a reward that fails on real samples.
-        """
+        """Raise ``UsageError`` for a conditional model without labels."""
         if model.conditional and self.data.train.condition is None:
             raise UsageError(
                 "model",
                 found=f"a class-conditional model on '{self.data.name}', which has no labels",
                 expected="labelled data, or a network with class_conditional=false",
             )
-        if self.reward is not None:
-            few = self.data.train.x[:8]
-            checked(self.reward, few, "the reward, tried on 8 real samples", error=UsageError)
 
     def preview(self, model: GenerativeModel, n: int) -> Samples:
         """n samples from the same noise in every generation, the classes of a conditional model in turn."""
@@ -197,13 +192,17 @@ def plan_chunks(
     needs none, but has something to evaluate) and for λ = inf.
 
     Raises:
-        InvalidValue: a chunk is too small for the stages.
+        InvalidValue: a chunk is too small for the stages, or there are too many of them.
     """
+    drawn = samples
     if samples is None:
         fixed = synthetic_ratio in (0, math.inf)
         wanted = real if fixed else max(1, synthetic_count(real, synthetic_ratio))
         chunks, rest = divmod(wanted, max(1, outputs_of(stages, chunk_size)))
         samples = chunks * chunk_size + inputs_of(stages, rest)
+    option, value = ("synthetic_ratio", synthetic_ratio) if drawn is None else ("samples", drawn)
+    few = f"so few samples that at most {MOST_CHUNKS} chunks hold them; raise chunk_size for more"
+    require(samples <= MOST_CHUNKS * chunk_size, option, value, few)
     starts = range(0, samples, chunk_size)
     planned = [Chunk(i, start, min(chunk_size, samples - start)) for i, start in enumerate(starts)]
     for option, chunk in (("chunk_size", planned[0]), ("samples", planned[-1])):
@@ -211,8 +210,8 @@ def plan_chunks(
             can_take(stages, chunk.size),
             option,
             chunk_size if option == "chunk_size" else samples,
-            f"chunks that the stages can work on: K-choice needs K samples, and chunk {chunk.index} holds "
-            f"{chunk.size}",
+            "chunks that the stages can work on: K-choice needs as many samples as choices, and chunk "
+            f"{chunk.index} holds {chunk.size}",
         )
     return planned
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from sc_loops.curation.reward import Reward
-from sc_loops.errors import Complaint, require
+from sc_loops.data.real import RealData
+from sc_loops.errors import Complaint, UsageError, require
 from sc_loops.networks.classifier import Classifier
 
 
@@ -34,9 +36,10 @@ class ClippedDistance:
     supremum = 0.0
 
     def __init__(self, *, center: list[float], radius: float = 1.0, scale: float = 10.0) -> None:
-        require(len(center) > 0, "center", center, "one number for each coordinate")
-        require(radius >= 0, "radius", radius, "a number >= 0")
-        require(scale > 0, "scale", scale, "a number > 0")
+        finite = len(center) > 0 and all(map(math.isfinite, center))
+        require(finite, "center", center, "one number for each coordinate")
+        require(0 <= radius < math.inf, "radius", radius, "a number >= 0")
+        require(0 < scale < math.inf, "scale", scale, "a number > 0")
         self.center, self.radius, self.scale = torch.tensor(center, dtype=torch.float32), radius, scale
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ class ClassProbability:
         names = classifier.class_names
         known = ", ".join(f"{k} ({name})" for k, name in enumerate(names))
         require(0 <= target < len(names), "target", target, f"the number of a class: {known}")
-        require(scale > 0, "scale", scale, "a number > 0")
+        require(0 < scale < math.inf, "scale", scale, "a number > 0")
         self.classifier, self.target, self.scale = classifier, target, scale
         self.supremum = float(scale)
 
@@ -77,12 +80,17 @@ class ClassifierConfidence:
     """
 
     def __init__(self, classifier: Classifier, *, scale: float = 5.0) -> None:
-        require(scale > 0, "scale", scale, "a number > 0")
+        require(0 < scale < math.inf, "scale", scale, "a number > 0")
         self.classifier, self.scale = classifier, scale
         self.supremum = float(scale)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.scale * self.classifier.probabilities(x).amax(dim=1)
+
+
+def check_reward(reward: Reward, data: RealData) -> None:
+    """Try ``reward`` on a few real samples. Raises ``UsageError`` where it fails on them."""
+    checked(reward, data.train.x[:8], "the reward, tried on 8 real samples", error=UsageError)
 
 
 def checked(reward: Reward, x: Tensor, where: str, error: type[Complaint]) -> Tensor:

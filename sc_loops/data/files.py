@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from sc_loops.samples import Samples
@@ -27,9 +28,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     write_atomically(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file."""
-    return load_file(path)
+def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read those tensors of a safetensors file whose names start with ``prefix``, under the rest of their names."""
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no dictionary)
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+
+
+def count_samples(path: Path) -> int:
+    """How many samples ``write_samples`` wrote, without reading them."""
+    with safe_open(path, framework="pt") as file:
+        return int(file.get_slice("x").get_shape()[0])
 
 
 def write_samples(path: Path, samples: Samples) -> None:

@@ -39,9 +39,10 @@ class Training:
         given = f"steps={self.steps}, passes={self.passes}"
         one = (self.steps is None) != (self.passes is None)
         require(one, "steps", given, "one of steps (optimizer steps) and passes (over the mixture)")
-        require(self.steps is None or self.steps > 0, "steps", self.steps, "an integer > 0")
-        finite = self.passes is None or 0 < self.passes < math.inf
-        require(finite, "passes", self.passes, "a finite number > 0")
+        possible = self.steps is None or 0 < self.steps <= 10**12
+        require(possible, "steps", self.steps, "an integer > 0, at most 10^12")
+        possible = self.passes is None or 0 < self.passes <= 10**9
+        require(possible, "passes", self.passes, "a number > 0, at most 10^9")
         rate = self.learning_rate
         require(rate is None or 0 < rate < math.inf, "learning_rate", rate, "a number > 0")
         warmup = self.warmup_steps

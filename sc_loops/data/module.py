@@ -23,7 +23,7 @@ class LoopDataModule(LightningDataModule):
 
     def __init__(self, data: RealData, *, batch_size: int = 256, seed: int = 0) -> None:
         super().__init__()
-        require(batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
+        require(1 <= batch_size <= 10**7, "batch_size", batch_size, "an integer in 1..10000000")
         self.data, self.batch_size = data, batch_size
         self.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
 

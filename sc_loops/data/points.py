@@ -12,6 +12,8 @@ from sc_loops.errors import require
 from sc_loops.randomness import seed_for
 from sc_loops.samples import Samples
 
+MOST_POINTS = 10_000_000
+
 
 def two_moons(*, size: int = 10000, test_size: int = 2000, noise: float = 0.05, seed: int = 0) -> RealData:
     """Two interleaved half circles, ``(N, 2)``, about [-4, 7] x [-2.5, 4].
@@ -28,7 +30,7 @@ def two_moons(*, size: int = 10000, test_size: int = 2000, noise: float = 0.05, 
     from sklearn.datasets import make_moons  # costs a second, which the mixture need not pay
 
     _require_sizes(size, test_size)
-    require(noise >= 0, "noise", noise, "a number >= 0")
+    require(0 <= noise < math.inf, "noise", noise, "a number >= 0")
     points, labels = make_moons(size + test_size, noise=noise, random_state=seed_for(seed, "two_moons") % 2**32)
     return _split(3 * points - 1, labels, size, ("upper", "lower"), "two_moons")
 
@@ -58,12 +60,12 @@ def gaussian_mixture(
         weights: relative weights of the modes, all the same if not given.
     """
     _require_sizes(size, test_size)
-    require(modes >= 1, "modes", modes, "an integer of at least 1")
-    require(radius > 0, "radius", radius, "a number > 0")
-    require(std > 0, "std", std, "a number > 0")
+    require(1 <= modes <= 1000, "modes", modes, "an integer from 1 to 1000")
+    require(0 < radius < math.inf, "radius", radius, "a number > 0")
+    require(0 < std < math.inf, "std", std, "a number > 0")
     weights = [1.0] * modes if weights is None else weights
     require(len(weights) == modes, "weights", weights, f"one number for each of the {modes} modes")
-    require(all(0 < w < math.inf for w in weights), "weights", weights, "numbers > 0")
+    require(all(w > 0 for w in weights) and sum(weights) < math.inf, "weights", weights, "finite numbers > 0")
     rng = np.random.default_rng(seed_for(seed, "gaussian_mixture"))
     labels = rng.choice(modes, size + test_size, p=np.array(weights) / sum(weights))
     angles = 2 * np.pi * labels / modes
@@ -73,8 +75,9 @@ def gaussian_mixture(
 
 
 def _require_sizes(size: int, test_size: int) -> None:
-    require(size >= 1, "size", size, "an integer of at least 1")
-    require(test_size >= 1, "test_size", test_size, "an integer of at least 1")
+    expected = f"an integer from 1 to {MOST_POINTS}: the points are held in memory"
+    require(1 <= size <= MOST_POINTS, "size", size, expected)
+    require(1 <= test_size <= MOST_POINTS, "test_size", test_size, expected)
 
 
 def _split(points: np.ndarray, labels: np.ndarray, size: int, class_names: tuple[str, ...], name: str) -> RealData:

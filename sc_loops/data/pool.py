@@ -18,7 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sc_loops.data.files import read_samples, read_tensors, write_atomically, write_samples, write_tensors
+from sc_loops.data.files import (
+    count_samples,
+    read_samples,
+    read_tensors,
+    write_atomically,
+    write_samples,
+    write_tensors,
+)
 from sc_loops.evaluation.metric import Observation
 from sc_loops.samples import Samples
 
@@ -75,7 +82,7 @@ class Pool:
 
     def finish(self, generation: int, chunks: list[Chunk]) -> None:
         """Write the manifest. Called by rank 0 when all ranks have filled their chunks."""
-        kept = [len(self.chunk(c.index)) for c in chunks]
+        kept = [count_samples(self._chunk_path(c.index)) for c in chunks]
         manifest = {
             "generation": generation,
             "raw": sum(c.size for c in chunks),
@@ -96,12 +103,8 @@ class Pool:
 
     def observations(self, metric: str) -> list[Observation]:
         """What ``metric`` observed of the raw samples, chunk by chunk; empty if it observed nothing."""
-        prefix = f"{metric}/"
-        found = []
-        for path in sorted(self.path.glob("raw-*.safetensors")):
-            tensors = read_tensors(path)
-            found.append({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        return [o for o in found if o]
+        paths = sorted(self.path.glob("raw-*.safetensors"))
+        return [found for path in paths if (found := read_tensors(path, f"{metric}/"))]
 
     @property
     def preview(self) -> Samples | None:

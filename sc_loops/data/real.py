@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from sc_loops.errors import require
 from sc_loops.samples import Samples
 
@@ -31,6 +33,9 @@ class RealData:
     def __post_init__(self) -> None:
         require(len(self.train) > 0, "train", len(self.train), "at least one real sample to train on")
         require(len(self.test) > 0, "test", len(self.test), "at least one held-out real sample")
+        for part, samples in (("train", self.train), ("test", self.test)):
+            bad = int((~torch.isfinite(samples.x)).sum())
+            require(not bad, part, f"{bad} values that are NaN or infinite", "finite values")
 
     @property
     def shape(self) -> tuple[int, ...]:

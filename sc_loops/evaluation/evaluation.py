@@ -42,7 +42,7 @@ class Evaluation:
         neighbours: int = 5,
         metrics: list[Metric] | None = None,
     ) -> None:
-        require(samples >= 2, "samples", samples, "an integer of at least 2")
+        require(2 <= samples <= 10**5, "samples", samples, "an integer in 2..100000")
         require(neighbours >= 1, "neighbours", neighbours, "an integer of at least 1")
         own = metrics or []
         names = [metric.name for metric in own]
@@ -52,7 +52,7 @@ class Evaluation:
         self._curated = RewardStatistics(limit=samples, supremum=supremum, curated=True)
         defaults: list[Metric] = []
         if reward is not None:
-            defaults.append(RewardStatistics(limit=samples, supremum=supremum))
+            defaults.append(RewardStatistics(supremum=supremum))
         if classifier is not None:
             defaults.append(ClassShares(classifier))
         if data.kind == "points":

@@ -18,7 +18,8 @@ class RewardStatistics(Metric):
 
     ``mean``, ``var`` (of the samples as a population) and ``mean_error``, the standard error of the mean of
     independent samples; ``reward/top_share``, the share of samples with the highest possible reward, where
-    that is known. Observes the rewards of the first samples as ``values``, for pictures.
+    that is known. Observes the rewards of the first samples as ``values``, for pictures and for the theory, whose
+    recursion starts from them.
 
     Args:
         limit: the rewards that are kept are those of samples with a number below this.
@@ -26,7 +27,7 @@ class RewardStatistics(Metric):
         curated: whether these are what came out of the stages; the keys are then ``curated/reward/mean``, ...
     """
 
-    def __init__(self, *, limit: int = 2000, supremum: float | None = None, curated: bool = False) -> None:
+    def __init__(self, *, limit: int = 50_000, supremum: float | None = None, curated: bool = False) -> None:
         require(limit >= 1, "limit", limit, "an integer of at least 1")
         self.name = "curated_reward" if curated else "reward"
         self._prefix = "curated/" if curated else ""
@@ -39,8 +40,7 @@ class RewardStatistics(Metric):
             "values": samples.columns["reward"][samples.columns["index"] < self._limit],
         }
         if self._supremum is not None:
-            slack = 1e-6 * max(1.0, abs(self._supremum))  # rewards are float32
-            observed["top_count"] = (reward >= self._supremum - slack).sum()
+            observed["top_count"] = (reward >= self._supremum - slack(self._supremum)).sum()
         return observed
 
     def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
@@ -52,6 +52,11 @@ class RewardStatistics(Metric):
         if self._supremum is not None:
             found["reward/top_share"] = sum(int(o["top_count"]) for o in observations) / count
         return {self._prefix + key: value for key, value in found.items()}
+
+
+def slack(supremum: float) -> float:
+    """How far below r* a reward still counts as the highest: rewards are float32."""
+    return 1e-6 * max(1.0, abs(supremum))
 
 
 def moments(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,13 +48,14 @@ class GenerativeModel(LightningModule, ABC):
         ema_decay: float = 0.999,
     ) -> None:
         super().__init__()
-        require(learning_rate > 0, "learning_rate", learning_rate, "a number > 0")
+        require(0 < learning_rate < math.inf, "learning_rate", learning_rate, "a number > 0")
         require(warmup_steps >= 0, "warmup_steps", warmup_steps, "an integer >= 0")
         require(all(0 <= b < 1 for b in betas), "betas", betas, "two numbers in [0, 1)")
-        require(weight_decay >= 0, "weight_decay", weight_decay, "a number >= 0")
+        require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a number >= 0")
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self._betas, self._weight_decay = betas, weight_decay
         self._average = WeightAverage(ema_decay)
+        self._trainable: list[nn.Parameter] = []
         self._seed, self._generation = 0, 0
 
     @abstractmethod
@@ -77,7 +79,7 @@ class GenerativeModel(LightningModule, ABC):
         was_training = [m for m in self.modules() if m.training]
         self.eval()
         try:
-            with torch.no_grad(), self._average.swapped_in(self._weights()):
+            with torch.no_grad(), self._average.swapped_in(self._trainable):
                 yield
         finally:
             for module in was_training:
@@ -154,7 +156,7 @@ class GenerativeModel(LightningModule, ABC):
         for group in optimizer.param_groups:
             group["lr"] = rate
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self._average.update(self._weights())
+        self._average.update(self._trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ema"] = self._average.state_dict()
@@ -162,10 +164,19 @@ class GenerativeModel(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._average.load_state_dict(checkpoint["ema"])
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of the running hook some 40 times a step, and each time torch would look whether
+        # it is a weight. For a small network that is a twentieth of the step.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _place_average(self) -> None:
         """Start the average from the weights if there is none yet, and bring a loaded one to the device."""
+        self._trainable = self._weights()  # looked up once, since walking through a network takes a while
         if not self._average.shadow:
-            self._average.reset(self._weights())
+            self._average.reset(self._trainable)
         self._average.shadow = [t.to(self.device) for t in self._average.shadow]
 
     def _weights(self) -> list[nn.Parameter]:

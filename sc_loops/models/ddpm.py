@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -92,14 +93,14 @@ class DDPM(GenerativeModel):
             ("variance", variance, get_args(Variance)),
         ):
             require(chosen in choices, option, chosen, f"one of {', '.join(choices)}")
-        require(timesteps >= 1, "timesteps", timesteps, "an integer >= 1")
+        require(1 <= timesteps <= 10**5, "timesteps", timesteps, "an integer in 1..100000")
         require(0 < beta_start < 1, "beta_start", beta_start, "a number in (0, 1)")
         require(beta_start <= beta_end < 1, "beta_end", beta_end, "a number in [beta_start, 1)")
         require(0 <= eta <= 1, "eta", eta, "a number in [0, 1]")
         require(steps is None or 1 <= steps <= timesteps, "steps", steps, f"an integer in 1..{timesteps}, or null")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
         require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
-        require(guidance_scale >= 0, "guidance_scale", guidance_scale, "a number >= 0")
+        require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
         require(
             guidance_scale == 1 or network.class_conditional,
             "guidance_scale",

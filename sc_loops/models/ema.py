@@ -38,7 +38,7 @@ class WeightAverage:
     def update(self, weights: Sequence[Tensor]) -> None:
         """Move the average towards ``weights``."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.shadow, [w.detach() for w in weights], 1 - decay)
+        torch._foreach_lerp_(self.shadow, list(weights), 1 - decay)
         self.updates += 1
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -46,6 +47,8 @@ class FlowMatching(GenerativeModel):
         sigma: width of the path around its mean.
         ot_with_replacement: for ``exact_ot``, draw pairs from the plan with replacement, as published, which
             leaves about 37 % of a batch out for duplicates. Otherwise the plan, a permutation, is used.
+        ot_block: for ``exact_ot``, couple within blocks of this many items of a batch; None is the whole batch.
+            Cheaper, and a weaker coupling, so another method: paths cross more. A block of 1 is ``independent``.
         solver: see ``sc_loops.sampling.solvers``.
         steps: of a solver with fixed steps.
         tolerance: of ``dopri5``, relative and absolute.
@@ -63,6 +66,7 @@ class FlowMatching(GenerativeModel):
         coupling: Coupling = "exact_ot",
         sigma: float = 0.0,
         ot_with_replacement: bool = False,
+        ot_block: int | None = None,
         solver: Solver = "midpoint",
         steps: int = 8,
         tolerance: float = 1e-5,
@@ -87,18 +91,25 @@ class FlowMatching(GenerativeModel):
             ("solver", solver, get_args(Solver)),
         ):
             require(chosen in choices, option, chosen, f"one of {', '.join(choices)}")
-        require(sigma >= 0, "sigma", sigma, "a number >= 0")
+        require(0 <= sigma < math.inf, "sigma", sigma, "a number >= 0")
         require(
             coupling == "exact_ot" or not ot_with_replacement,
             "ot_with_replacement",
             ot_with_replacement,
             f"false, since coupling is {coupling}",
         )
-        require(steps >= 1, "steps", steps, "an integer >= 1")
-        require(tolerance > 0, "tolerance", tolerance, "a number > 0")
+        require(ot_block is None or ot_block >= 1, "ot_block", ot_block, "an integer >= 1, or null")
+        require(
+            ot_block is None or (coupling == "exact_ot" and not ot_with_replacement),
+            "ot_block",
+            ot_block,
+            "null, unless coupling is exact_ot without replacement",
+        )
+        require(1 <= steps <= 10**5, "steps", steps, "an integer in 1..100000")
+        require(0 < tolerance < math.inf, "tolerance", tolerance, "a number > 0")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
         require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
-        require(guidance_scale >= 0, "guidance_scale", guidance_scale, "a number >= 0")
+        require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
         require(
             guidance_scale == 1 or network.class_conditional,
             "guidance_scale",
@@ -108,7 +119,7 @@ class FlowMatching(GenerativeModel):
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape
-        self._permute = coupling == "exact_ot" and not ot_with_replacement
+        self._permute, self._ot_block = coupling == "exact_ot" and not ot_with_replacement, ot_block
         self._matcher = MATCHERS["independent" if self._permute else coupling](sigma)
         self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
         self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
@@ -122,7 +133,7 @@ class FlowMatching(GenerativeModel):
             t, xt, ut, _, y = self._matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=y, t=t)
             return t, xt, ut, y
         if self._permute:
-            order = optimal_permutation(x0, x1)
+            order = optimal_permutation(x0, x1, self._ot_block)
             x1, y = x1[order], None if y is None else y[order]
         return *self._matcher.sample_location_and_conditional_flow(x0, x1, t=t), y
 

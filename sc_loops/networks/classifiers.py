@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -60,11 +61,11 @@ class TrainedClassifier(Classifier):
         _require_labels(data)
         convolves = architecture == "convnet"
         require(not convolves or len(data.shape) == 3, "architecture", architecture, "mlp: these are no images")
-        require(width >= 1, "width", width, "an integer of at least 1")
+        require(1 <= width <= 10000, "width", width, "an integer in 1..10000")
         require(epochs >= 1, "epochs", epochs, "an integer of at least 1")
         require(batch_size >= 1, "batch_size", batch_size, "an integer of at least 1")
-        require(learning_rate > 0, "learning_rate", learning_rate, "a number > 0")
-        require(weight_decay >= 0, "weight_decay", weight_decay, "a number >= 0")
+        require(0 < learning_rate < math.inf, "learning_rate", learning_rate, "a number > 0")
+        require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a number >= 0")
         require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number in [0, 1)")
         require(weights is None or Path(weights).is_file(), "weights", weights, "a file that exists")
         self.class_names = data.class_names

@@ -44,11 +44,11 @@ class TimeMLP(Network):
         class_conditional: bool = False,
     ) -> None:
         super().__init__(data, class_conditional=class_conditional)
-        require(width >= 1, "width", width, "an integer >= 1")
-        require(depth >= 1, "depth", depth, "an integer >= 1")
-        even = time_features >= 2 and time_features % 2 == 0
-        require(even, "time_features", time_features, "an even integer >= 2")
-        require(time_scale >= 1, "time_scale", time_scale, "a number >= 1")
+        require(1 <= width <= 10000, "width", width, "an integer in 1..10000")
+        require(1 <= depth <= 100, "depth", depth, "an integer in 1..100")
+        even = 2 <= time_features <= 10000 and time_features % 2 == 0
+        require(even, "time_features", time_features, "an even integer in 2..10000")
+        require(1 <= time_scale < math.inf, "time_scale", time_scale, "a number >= 1")
         frequencies = time_scale ** torch.linspace(1, 0, time_features // 2)
         self.register_buffer("frequencies", frequencies, persistent=False)
         size = math.prod(data.shape)

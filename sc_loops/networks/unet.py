@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torchcfm.models.unet.unet import UNetModel
 
@@ -50,8 +52,9 @@ class UNet(Network):
             "a network for samples of that shape; UNet takes square images (C, H, H)",
         )
         size, levels = data.shape[-1], len(channel_multipliers)
-        require(channels >= 1 and channels % GROUPS == 0, "channels", channels, f"a positive multiple of {GROUPS}")
-        require(residual_blocks >= 1, "residual_blocks", residual_blocks, "an integer >= 1")
+        possible = 1 <= channels <= 2048 and channels % GROUPS == 0
+        require(possible, "channels", channels, f"a positive multiple of {GROUPS}, at most 2048")
+        require(1 <= residual_blocks <= 50, "residual_blocks", residual_blocks, "an integer in 1..50")
         require(
             levels >= 1 and min(channel_multipliers) >= 1 and size % 2 ** (levels - 1) == 0,
             "channel_multipliers",
@@ -80,7 +83,7 @@ class UNet(Network):
             f"a divisor of the channels {widths}",
         )
         require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
-        require(time_scale > 0, "time_scale", time_scale, "a number > 0")
+        require(0 < time_scale < math.inf, "time_scale", time_scale, "a number > 0")
         self.time_scale = time_scale
         self.unet = UNetModel(
             image_size=size,

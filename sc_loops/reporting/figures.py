@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from sc_loops.reporting.history import Array
 
@@ -83,6 +83,9 @@ def curves(lines: Sequence[Curve], y_label: str, *, x_label: str = "generation t
         axes.plot(line.x, line.y, label=line.label, **look)
     if log:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default writes mathematics
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.04, y=0.12)
     if any(len(np.unique(line.x)) > 1 for line in lines):
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sc_loops.data.files import read_samples
+from sc_loops.evaluation.rewards import slack
 from sc_loops.run import Row, Run
 from sc_loops.samples import Samples
 from sc_loops.theory import curation_path, reward_moments
@@ -17,7 +18,7 @@ Array = NDArray[np.float64]
 
 # The recursion is exact on the atoms it is given; this many evenly spaced order statistics are as good for a
 # drawing as tens of thousands of samples, and keep the report cheap.
-MAX_ATOMS = 1000
+MAX_ATOMS = 4000
 
 
 def generation_rows(run: Run) -> list[Row]:
@@ -65,7 +66,8 @@ def rewards(run: Run, generation: int) -> Array | None:
 
 
 def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
-    """The moments of r and e^r that the theory expects in generations 0 to ``generations``.
+    """The moments of r and e^r, and the share of the highest reward where that is known, that the theory
+    expects in generations 0 to ``generations``.
 
     The exact recursion of K-choice curation, started from the rewards of generation 0's samples. Empty when
     the run was not curated that way, or kept no rewards.
@@ -85,4 +87,8 @@ def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
     )
     moments = np.array([reward_moments(p, r) for p in path])
     keys = ("reward/mean", "reward/var", "exp_reward/mean", "exp_reward/var")
-    return dict(zip(keys, moments.T, strict=True))
+    expected = dict(zip(keys, moments.T, strict=True))
+    if "reward/supremum" in facts:
+        top = r >= facts["reward/supremum"] - slack(facts["reward/supremum"])
+        expected["reward/top_share"] = np.array([p[top].sum() for p in path])
+    return expected

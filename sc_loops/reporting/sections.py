@@ -68,6 +68,7 @@ def _rewards(run: Run, rows: Sequence[Row]) -> Section:
     words = {
         "reward/mean": ("Mean reward", "How much the samples are what curation favours."),
         "reward/var": ("Variance of the reward", "It vanishes when the loop collapses onto its favourites."),
+        "reward/top_share": ("Share of the highest reward", "Samples that no others are preferred to."),
         "exp_reward/mean": ("Mean of eʳ", "Without real data, K-choice never lowers it in theory."),
         "exp_reward/var": ("Variance of eʳ", "In theory, E[eʳ] grows by at least (K-1)/K of it over its maximum."),
     }
@@ -80,7 +81,7 @@ def _rewards(run: Run, rows: Sequence[Row]) -> Section:
         if key in theory:
             expected = theory[key]
             lines.append(Curve(np.arange(len(expected), dtype=float), expected, "theory", "theory"))
-        if len(lines[0].x):
+        if lines[0].y.any():
             panels.append(Panel.of(title, curves(lines, symbol(key)), caption))
     histograms = [(t, rewards(run, t)) for t in picked_generations(rows)]
     kept = [(t, values) for t, values in histograms if values is not None and len(values)]

@@ -108,6 +108,19 @@ def test_paths_lead_to_the_data_and_classes_follow(coupling, replacement):
     assert (costs.diagonal().mean() == pytest.approx(best, rel=1e-4)) == (coupling == "exact_ot")
 
 
+def test_a_block_is_coupled_by_itself():
+    """Each block's pairs are the best within it, and the best of the whole batch cost less."""
+    torch.manual_seed(1)
+    real, t, xt, ut, _ = path_of("exact_ot", ot_block=16)
+    x0, x1 = xt - t[:, None] * ut, xt + (1 - t[:, None]) * ut
+    costs = torch.cdist(x0, x1).square().double().numpy()
+    for k in range(0, 64, 16):
+        assert sorted(rows(x1[k : k + 16], real.x).tolist()) == list(range(k, k + 16))
+        block = costs[k : k + 16, k : k + 16]
+        assert block.trace() == pytest.approx(block[linear_sum_assignment(block)].sum(), rel=1e-4)
+    assert costs.trace() > 1.01 * costs[linear_sum_assignment(costs)].sum()
+
+
 def test_sigma_widens_the_path():
     torch.manual_seed(1)
     real, t, xt, ut, _ = path_of("independent", n=4000, sigma=0.5)
@@ -169,6 +182,7 @@ def test_a_class_conditional_network_needs_labels():
         ("coupling", "optimal"),
         ("solver", "leapfrog"),
         ("sigma", -0.1),
+        ("ot_block", 0),
         ("steps", 0),
         ("tolerance", 0.0),
         ("clip", 0.0),
@@ -183,6 +197,13 @@ def test_impossible_options_are_refused(option, value):
     with pytest.raises(InvalidValue) as error:
         FlowMatching(data, network=TimeMLP(data), **{option: value})
     assert error.value.where == option
+
+
+@pytest.mark.parametrize("options", [{"coupling": "independent"}, {"ot_with_replacement": True}])
+def test_blocks_are_for_permutations(options):
+    data = gaussian_data()
+    with pytest.raises(InvalidValue, match="ot_block"):
+        FlowMatching(data, network=TimeMLP(data), ot_block=8, **options)
 
 
 def test_replacement_is_for_exact_ot_alone():

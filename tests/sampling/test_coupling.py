@@ -1,12 +1,14 @@
-"""The optimal permutation against all permutations and against optimal transport of POT."""
+"""The optimal permutation against all permutations, the plain assignment solver and optimal transport of POT."""
 
 from itertools import permutations
 
+import numpy as np
 import ot
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
-from sc_loops.sampling.coupling import optimal_permutation
+from sc_loops.sampling.coupling import entropic_potential, optimal_assignment, optimal_permutation
 
 
 def cost(x0, x1):
@@ -32,3 +34,42 @@ def test_half_precision_training_does_not_blur_it():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         order = optimal_permutation(x0, x1)
     assert torch.equal(order, optimal_permutation(x0, x1))
+
+
+def matrices():
+    rng = np.random.default_rng(0)
+    for trial in range(200):
+        n = int(rng.integers(1, 40))
+        normal = rng.standard_normal((n, n))
+        yield normal * 10.0 ** rng.integers(-20, 20)
+        yield np.exp(3 * normal)  # far beyond the range of the warm start
+        yield normal * (rng.random((n, n)) < 0.1)  # many ties
+        yield np.full((n, n), float(trial % 2))
+
+
+def test_the_warm_start_leaves_the_best_cost_as_it_is():
+    for c in matrices():
+        order, rows = optimal_assignment(c), np.arange(len(c))
+        assert sorted(order) == list(rows)
+        least = c[linear_sum_assignment(c)].sum()
+        assert c[rows, order].sum() == pytest.approx(least, rel=1e-9, abs=1e-12 * len(c) * abs(c).max())
+
+
+def test_the_warm_start_is_close_to_the_dual():
+    """The dual value of its potential is below the optimum, as any is, and near it; without one it is far."""
+    x0, x1 = torch.randn(2, 128, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    c = torch.cdist(x0, x1).square().numpy()
+    c = c - c.min(axis=1, keepdims=True)
+    optimum, potential = c[linear_sum_assignment(c)].sum(), entropic_potential(c)
+    value = (c - potential).min(axis=1).sum() + potential.sum()
+    assert 0.8 * optimum < value <= optimum * (1 + 1e-12)
+
+
+def test_blocks_are_coupled_by_themselves():
+    x0, x1 = torch.randn(70, 2), torch.rand(70, 2)
+    order = optimal_permutation(x0, x1, block=32)
+    for start in (0, 32, 64):
+        part = slice(start, start + 32)
+        assert torch.equal(order[part], start + optimal_permutation(x0[part], x1[part]))
+    assert torch.equal(optimal_permutation(x0, x1, block=1), torch.arange(70))
+    assert torch.equal(optimal_permutation(x0, x1, block=70), optimal_permutation(x0, x1))

@@ -1,0 +1,1 @@
+"""What the library costs, each time as the ratio of two ways in one run. See README.md."""

@@ -1,0 +1,87 @@
+"""Every recipe of configs/ says what it reproduces, and goes through two tiny generations."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from sc_loops import config
+from sc_loops.cli import train
+from sc_loops.run import Run
+
+RECIPES = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+STEPS, BATCH, SAMPLES, CHUNK = 3, 16, 40, 20
+
+TINY = [
+    f"batch_size={BATCH}",
+    "loop.generations=1",
+    f"loop.first={{steps: {STEPS}}}",
+    f"loop.later={{steps: {STEPS}}}",
+    f"loop.samples={SAMPLES}",
+    f"loop.chunk_size={CHUNK}",
+    "loop.preview=4",
+    "evaluation.samples=20",
+    "trainer.accelerator=cpu",
+    "wandb.mode=disabled",
+]
+
+
+def tiny(content: config.Mapping) -> list[str]:
+    """Overrides that make the recipe ``content`` small; which ones apply depends on its components."""
+    overrides = list(TINY)
+    if content["data"]["name"] != "digits":
+        overrides += ["data.size=200", "data.test_size=40"]
+    if isinstance(content.get("classifier"), dict) and content["classifier"]["name"] == "trained":
+        overrides.append("classifier.epochs=1")
+    for number, stage in enumerate(content["loop"].get("stages", [])):
+        if "kept" in stage:
+            overrides.append(f"loop.stages.{number}.kept={SAMPLES // 2}")
+    return overrides
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    """One directory for all, so that recipes with the same classifier train it once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_there_are_recipes() -> None:
+    assert {"moons_curated.yaml", "digits_curated.yaml"} <= {path.name for path in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_first_line_names_the_paper(recipe: Path) -> None:
+    first = recipe.read_text().splitlines()[0]
+    assert re.match(r"# .*\b[A-Z]\w+ (et al\. |and [A-Z]\w+ )?\(?(19|20)\d\d\b", first), first
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_recipe_runs(recipe: Path, output: Path, capfd) -> None:
+    content = config.load(str(recipe))
+    overrides = [*tiny(content), f"output={output}", f"name={recipe.stem}"]
+    status = train(["--config", recipe.stem, *overrides])
+    assert status == 0, capfd.readouterr().err
+
+    run = Run(output / recipe.stem)
+    rows = run.rows()
+    assert [row["generation"] for row in rows] == [0, 1]
+    assert [row["items_seen"] for row in rows] == [STEPS * BATCH, 2 * STEPS * BATCH]
+    assert [row["samples"] for row in rows] == [SAMPLES, SAMPLES]
+    real, ratio = run.facts()["real_items"], content["loop"]["synthetic_ratio"]
+    fully = ratio == "inf"
+    synthetic = rows[0]["pool_items"] if fully else math.floor(ratio * real)
+    assert (rows[0]["real_items"], rows[0]["synthetic_items"]) == (real, 0)
+    assert (rows[1]["real_items"], rows[1]["synthetic_items"]) == (0 if fully else real, synthetic)
+    for row in rows:
+        for value in (f"{score}/{moment}" for score in ("reward", "exp_reward") for moment in ("mean", "var")):
+            assert math.isfinite(row[value])
+        assert row["exp_reward/mean"] >= math.exp(row["reward/mean"]) * (1 - 1e-6)  # Jensen
+        assert row["nfe"] >= 1
+        assert math.isclose(sum(v for k, v in row.items() if k.startswith("class_share/")), 1)
+        assert {f"class_share/{k}" for k in range(len(run.facts()["class_names"]))} <= row.keys()
+        for phase in ("training", "sampling", "scoring", "curating", "evaluating", "writing", "total"):
+            assert row[f"seconds/{phase}"] >= 0
+    assert run.report_path.exists()
