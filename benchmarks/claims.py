@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ import torch
 from sc_loops import theory
 from sc_loops.run import Row, Run
 
+failed: list[str] = []
+
 
 def say(claim: str, holds: bool, numbers: str) -> None:
+    failed.extend([claim] * (not holds))
     print(f"  {'holds' if holds else 'FAILS'}  {claim}: {numbers}")
 
 
@@ -33,7 +37,7 @@ def shown(numbers: list[float]) -> str:
 
 def rises(rows: list[Row], key: str) -> bool:
     """Whether ``key`` rises at every generation, up to two standard errors of the difference."""
-    pairs = zip(rows, rows[1:], strict=False)
+    pairs = pairwise(rows)
     return all(b[key] > a[key] - 2 * math.hypot(a[f"{key}_error"], b[f"{key}_error"]) for a, b in pairs)
 
 
@@ -155,3 +159,4 @@ if __name__ == "__main__":
             seconds = sum(values(run.rows(), "seconds/total"))
             print(f"{name} (seconds in generations: {seconds:.0f})")
             check(run, run.rows())
+    sys.exit(bool(failed))

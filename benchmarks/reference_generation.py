@@ -1,6 +1,6 @@
 """One generation of a self-consuming flow in the plain style of published code, as the baseline.
 
-Every step is the obvious one: torch's ``DataLoader`` over single items, torchcfm's optimal-transport matcher (which
+Every step is the obvious one: torch's ``DataLoader`` over single items, torchcfm's optimal-transport matcher (it
 draws pairs from the plan with replacement), Adam, torchdyn's ``NeuralODE`` over a hundred times as in torchcfm's
 tutorial on points, and K-choice as a Python loop over numpy. Nothing of sc_loops is used here.
 """

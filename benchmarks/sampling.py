@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.sampling [--points 4000] [--rounds 5]
 
 Trains an MLP by OT-CFM for 2000 steps and solves the same ODE from the same noise in different ways. The error is
-the root mean square distance to the end points of a fine solve (RK4 with 500 steps). Distances between distributions
-cannot tell the solvers apart here: all are at the floor that the number of points sets.
+the root mean square distance to the end points of a fine solve (RK4 with 500 steps). Distances between
+distributions cannot tell the solvers apart here: all are at the floor that the number of points sets.
 
 Required: a solver with at most 32 evaluations whose error is no larger than that of Euler with 100 steps.
 """
@@ -118,15 +118,11 @@ def main() -> None:
         spent = costs[method, steps]
         name = f"{method} {steps}" if steps else f"{method} {TOLERANCE:g}"
         cheaper = cpu_ratio(costs[EULER_100], spent)
-        print(
-            f"{name:<14}{outcome.evaluations:>12}{outcome.error:>11.5f}{milliseconds(spent):>8.1f}{cheaper:>15.1f}"
-        )
+        print(f"{name:<14}{outcome.evaluations:>12}{outcome.error:>11.5f}{milliseconds(spent):>8.1f}{cheaper:>15.1f}")
     method, steps = cheapest_as_good_as_euler(found)
     evaluations = found[method, steps].evaluations
     met = "met" if evaluations <= 32 else "NOT met"
-    print(
-        f"required: at most 32 evaluations for the error of euler 100: {method} {steps} takes {evaluations}: {met}"
-    )
+    print(f"required: at most 32 evaluations for the error of euler 100: {method} {steps} takes {evaluations}: {met}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sc_loops.errors import Complaint, UsageError
+from sc_loops import config
+from sc_loops.errors import Complaint, RunError, UsageError
 
 _TRAIN = """\
 Train a generative model on its own, curated output.
@@ -24,6 +25,7 @@ examples:
   python train.py --config digits_curated.yaml --fresh      start over, beside the old run
 
 A run leaves everything in runs/<name>/: report.html to look at, metrics.jsonl, pools and checkpoints.
+--dry-run prints every option with its default; the docstring of its class says what it means.
 """
 
 
@@ -48,8 +50,12 @@ def console() -> None:
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """``python train.py ...``; returns the exit status."""
+    recipes = "\n".join(f"  {path.stem}" for path in sorted(config.RECIPES.glob("*.yaml")))
     parser = argparse.ArgumentParser(
-        prog="train.py", description=_TRAIN, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="train.py",
+        description=_TRAIN,
+        epilog=f"recipes in {config.RECIPES}:\n{recipes}" if recipes else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, metavar="NAME", help="a YAML file, or a recipe of configs/")
     parser.add_argument(
@@ -80,8 +86,8 @@ def report(arguments: Sequence[str] | None = None) -> int:
 
 def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> int:
     # Imported here so that --help and typing errors answer at once.
-    from sc_loops import config
     from sc_loops.experiment import build, resolved_config
+    from sc_loops.reporting.report import write_report
     from sc_loops.run_choice import choose_run
 
     sys.path.insert(0, str(Path.cwd()))  # a user's own components are found from where they stand
@@ -92,6 +98,8 @@ def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> i
     experiment = build(resolved, run)
     last = experiment.loop.generations
     if not dry_run and any(row["generation"] >= last for row in run.rows()):
+        if not run.report_path.exists() or run.report_path.stat().st_mtime < run.metrics_path.stat().st_mtime:
+            write_report(run)
         print(f"{run.path} is finished ({last} generations). Report: {run.report_path}")
         print("Start over beside it with --fresh, or continue it with a higher loop.generations.")
         return 0
@@ -135,10 +143,9 @@ def _guarded(command: Callable[[], int], *, debug: bool) -> int:
         else:
             print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
             print("This should not happen; --debug shows where it did.", file=sys.stderr)
-        if isinstance(error, UsageError):
-            return 2
-        print("What was finished is saved; the same command continues from there.", file=sys.stderr)
-        return 1
+        if isinstance(error, RunError):
+            print("What was finished is saved; the same command continues from there.", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _quieten() -> None:

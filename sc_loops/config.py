@@ -20,7 +20,7 @@ Mapping = dict[str, Any]
 
 # What reading raises; ValueError for an integer of thousands of digits, RecursionError for deep nesting.
 _NOT_YAML = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)
-_RECIPES = Path(__file__).resolve().parent.parent / "configs"
+RECIPES = Path(__file__).resolve().parent.parent / "configs"
 
 
 def load(config: str, overrides: Sequence[str] = ()) -> Mapping:
@@ -46,7 +46,7 @@ def load(config: str, overrides: Sequence[str] = ()) -> Mapping:
 
 def find(config: str, where: str = "--config") -> Path:
     """The file that ``config`` names: a path, or a recipe of configs/ with or without ``.yaml``."""
-    folders = [Path("configs"), _RECIPES]
+    folders = [Path("configs"), RECIPES]
     names = [config, f"{config}.yaml"]
     for path in [Path(config), *(folder / name for folder in folders for name in names)]:
         if os.path.isfile(path):  # unlike Path.is_file, no error for a name that is too long

@@ -21,7 +21,7 @@ from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.environment import environment
-from sc_loops.errors import RunError, blaming, require, within
+from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
@@ -133,6 +133,8 @@ class Experiment:
         checkpoint = run.last_checkpoint if run.last_checkpoint.exists() else None
         try:
             self._trainer().fit(self.model, self._module(), ckpt_path=checkpoint)
+        except UsageError as error:  # nobody can be told before what only a run under way finds out
+            raise RunError(error.where, found=error.found, expected=error.expected, do=error.do) from error
         except SIGTERMException as stop:
             raise RunError("the run", found="SIGTERM", expected="to run to its last generation") from stop
         except SystemExit as stop:

@@ -140,7 +140,8 @@ class SelfConsumingLoop(Callback):
         self._tell(trainer, "run_started", self.run, self.generations, self._trained + 1)
         if self._trained >= 0:
             self._finish_generation(trainer, pl_module)
-        self._mix_next(trainer)
+        if self._trained < self.generations:
+            self._mix_next(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model, generation = _model(pl_module), self._trained + 1
@@ -153,7 +154,9 @@ class SelfConsumingLoop(Callback):
         )
         if self.retraining == "from_scratch" and generation > 0:
             model.restart(read_tensors(self.run.initial_weights))
-        self._losses = LossLog(f"the training loss of generation {generation}", every=self.log_every)
+        self._losses = LossLog(
+            f"the training loss of generation {generation}", every=self.log_every, reduce=trainer.strategy.reduce
+        )
         self._started = perf_counter()
 
     def on_train_batch_end(
@@ -196,7 +199,7 @@ class SelfConsumingLoop(Callback):
         for number, stage in enumerate(self.stages):
             if isinstance(stage, Stage):
                 with within(f"stages.{number}"):
-                    stage.prepare(self.samples)
+                    stage.prepare(self.samples, self.reward)
         self._chunks = plan_chunks(
             real=len(data.train),
             synthetic_ratio=self.synthetic_ratio,
@@ -250,12 +253,14 @@ class SelfConsumingLoop(Callback):
         done, total = 0, sum(c.size for c in self._chunks[trainer.global_rank :: trainer.world_size])
 
         def make(chunk: Chunk) -> tuple[Samples, dict[str, Observation]]:
+            clock.samples += chunk.size
             return self._synthesis.make(model, generation, chunk, clock)
 
         clock.on_start = lambda phase: self._tell(trainer, "progress", generation, phase, done, total, "samples")
         with model.averaged(), trainer.precision_plugin.forward_context():
             if trainer.is_global_zero and pool.preview is None:
-                pool.write_preview(self._synthesis.preview(model, self.preview))
+                with clock("sampling"):
+                    pool.write_preview(self._synthesis.preview(model, self.preview))
             for chunk in pool.fill(self._chunks, make, rank=trainer.global_rank, world_size=trainer.world_size):
                 done += chunk.size
                 self._tell(trainer, "progress", generation, "writing", done, total, "samples")
@@ -274,7 +279,7 @@ class SelfConsumingLoop(Callback):
             **metrics,
             **seconds,
             "seconds/total": self._training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
-            **{f"samples_per_second/{p}": raw / s for p, s in clock.seconds.items() if s > 0},
+            **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
         }
 
     def _save(self, trainer: Trainer) -> None:
@@ -291,13 +296,15 @@ class SelfConsumingLoop(Callback):
         return self.first if generation == 0 else self.later
 
     def _facts(self, trainer: Trainer, model: GenerativeModel, module: LoopDataModule) -> Row:
-        """What is constant over the run. ``choices`` is there when curation theory applies: K-choice alone."""
-        curations = [stage for stage in self.stages if isinstance(stage, Curate)]
+        """What is constant over the run. ``choices`` is there when the theory of curation applies: K-choice alone,
+        by the reward that is measured, and no classes that are drawn anew in every generation."""
+        curations = [stage for stage in self.stages if isinstance(stage, Curate) and stage.reward is self.reward]
+        applies = len(self.stages) == len(curations) == 1 and not model.conditional
         return {
             **self.facts,
             "generations": self.generations,
             "synthetic_ratio": self.synthetic_ratio,
-            **({"choices": curations[0].choices} if len(self.stages) == len(curations) == 1 else {}),
+            **({"choices": curations[0].choices} if applies else {}),
             **({"reward/supremum": self.reward.supremum} if isinstance(self.reward, BoundedReward) else {}),
             "device": trainer.strategy.root_device.type,
             "samples_per_generation": sum(chunk.size for chunk in self._chunks),

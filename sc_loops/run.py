@@ -39,6 +39,10 @@ class Run:
         return self.path / "config.yaml"
 
     @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 
@@ -80,8 +84,10 @@ class Run:
     def record(self, row: Row) -> None:
         """Append ``row`` to metrics.jsonl, flushed. Numbers that are not finite are written as strings."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({k: _plain(v) for k, v in row.items()}) + "\n")
+        with self.metrics_path.open("a+b") as file:
+            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            line = json.dumps({k: _plain(v) for k, v in row.items()})
+            file.write(("\n" * torn + line + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -91,21 +97,23 @@ class Run:
 
     def training_rows(self) -> list[Row]:
         """The rows recorded while training: ``step``, ``train/loss``, ``train/learning_rate``."""
-        return [row for row in self._all_rows() if "train/loss" in row and "generation" not in row]
+        rows = [row for row in self._all_rows() if "train/loss" in row and "generation" not in row]
+        return list({row["step"]: row for row in rows}.values())  # a step that was repeated counts once
 
     def facts(self) -> Row:
         """What is constant over a run and was recorded once, e.g. ``classifier/test_accuracy``."""
         return {k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"}
 
     def _all_rows(self) -> list[Row]:
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
+        if not self.metrics_path.exists():
             return []
-        return [
-            {k: _number(v) for k, v in json.loads(line).items()}
-            for line in path.read_text().splitlines()
-            if line.strip()
-        ]
+        rows = []
+        for line in self.metrics_path.read_text().splitlines():
+            try:
+                rows.append({k: _number(v) for k, v in json.loads(line).items()})
+            except json.JSONDecodeError:
+                continue  # a line that a crash cut short
+        return rows
 
 
 def _plain(value: Any) -> Any:

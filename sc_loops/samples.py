@@ -27,6 +27,12 @@ class Samples:
     condition: Tensor | None = None
     columns: dict[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        beside = {"condition": self.condition, **self.columns}
+        lengths = {name: len(value) for name, value in beside.items() if value is not None}
+        if any(length != len(self.x) for length in lengths.values()):
+            raise ValueError(f"{len(self.x)} samples with {lengths}: all must have the same length")
+
     def __len__(self) -> int:
         return self.x.shape[0]
 

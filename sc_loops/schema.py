@@ -32,8 +32,7 @@ def resolve(target: Callable[..., Any], section: Any, where: str = "") -> dict[s
     for key in section:
         if key not in options:
             do = nearest(str(key), options) or "remove it: there are no options here"
-            place = f"{where}: " if where else ""
-            raise UsageError(_join(where, key), found=f"{place}unknown key {key!r}", expected="a known key", do=do)
+            raise UsageError(_join(where, key), found=f"unknown key {key!r}", expected="a known key", do=do)
     hints = _hints(target)
     resolved = {}
     for key, parameter in options.items():

@@ -34,8 +34,9 @@ MOST_CHUNKS = 1_000_000  # of a generation, each a file
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in each phase; ``on_start`` is told of a phase when it begins."""
+    """Seconds spent in each phase, on ``samples`` samples; ``on_start`` is told of a phase when it begins."""
 
+    samples: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     on_start: Callable[[str], None] = lambda phase: None
 
@@ -90,7 +91,7 @@ class Synthesis:
         with clock("sampling"), counted_evaluations(model) as evaluations:
             condition = self._draw_conditions(model, chunk.size, generator("condition"))
             x = model.sample(generator("sample"), chunk.size, condition)
-        self._check_samples(x, chunk.size, where)
+            self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
         index = torch.arange(chunk.start, chunk.start + chunk.size, device=x.device)
         raw = Samples(x, condition, {"index": index})
         if self.reward is not None:
@@ -148,8 +149,7 @@ class Synthesis:
                 f"the model's samples in {where}",
                 found=f"{bad} of {n} samples hold NaN or infinity",
                 expected="finite samples",
-                do="lower the learning rate, clip gradients (trainer.gradient_clip_val) or take more sampling "
-                "steps",
+                do="lower the learning rate, clip gradients (trainer.gradient_clip_val) or take more sampling steps",
             )
 
     @staticmethod
@@ -175,7 +175,20 @@ class Synthesis:
             )
         if not torch.isfinite(kept.x).all():
             raise RunError(where, found="NaN or infinity in x", expected="finite samples", do="correct the stage")
-        return kept
+        if (samples.condition is None) != (kept.condition is None):
+            raise RunError(
+                where, found="conditions lost or added", expected="as they came in", do="correct the stage"
+            )
+        if "index" in kept.columns:
+            return kept
+        if len(kept) == len(samples):
+            return kept.with_columns(index=samples.columns["index"])
+        raise RunError(
+            where,
+            found="another number of samples without the column 'index'",
+            expected="the columns of the samples that were kept",
+            do="select with samples[positions], which keeps them",
+        )
 
 
 def plan_chunks(

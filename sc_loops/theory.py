@@ -121,9 +121,7 @@ def lemma_2_2_bound(probabilities: ArrayLike, rewards: ArrayLike, *, choices: in
     return _exp_reward_bound(probabilities, rewards, (choices - 1) / choices)
 
 
-def theorem_2_3_bound(
-    probabilities: ArrayLike, rewards: ArrayLike, *, choices: int, synthetic_ratio: float
-) -> float:
+def theorem_2_3_bound(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int, synthetic_ratio: float) -> float:
     """E_ref[e^r] + λ/(1+λ)^3 (K-1)/K Var_ref[e^r] / e^{r*} <= E_{p_t}[e^r] for all t >= 1 (Theorem 2.3).
 
     ``probabilities`` is p_ref = p_0, the path that of ``curation_path``. For λ = inf it is E_ref[e^r].

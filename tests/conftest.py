@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
@@ -27,6 +30,16 @@ from sc_loops import (  # noqa: E402  (after the settings above)
     SelfConsumingLoop,
     Training,
 )
+
+
+@pytest.fixture(autouse=True)
+def _own_modules_are_forgotten() -> Iterator[None]:
+    """Modules that a test wrote and imported (my_rewards.py, ...) are not those of the next test."""
+    path = sys.path.copy()
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.startswith(("my_", "own_"))]:
+        del sys.modules[name]
 
 
 class TinyModel(GenerativeModel):

@@ -154,9 +154,7 @@ IMPOSSIBLE_MIXTURE: list[tuple[str, Any]] = [
     *(("loop.stages.0.choices", v) for v in (21, 10**30)),
     ("loop.samples", None),  # kept needs it
 ]
-IMPOSSIBLE = [(MOONS, *change) for change in IMPOSSIBLE_MOONS] + [
-    (MIXTURE, *change) for change in IMPOSSIBLE_MIXTURE
-]
+IMPOSSIBLE = [(MOONS, *change) for change in IMPOSSIBLE_MOONS] + [(MIXTURE, *change) for change in IMPOSSIBLE_MIXTURE]
 # Values that may surprise and are right.
 POSSIBLE = [
     *((MOONS, "seed", v) for v in (-1, 10**30)),
@@ -468,6 +466,6 @@ def test_components_of_the_user(tmp_path, capfd, monkeypatch, reward: Any, messa
 
 
 def test_a_default_that_yaml_cannot_hold_stays_with_the_component(tmp_path, capfd, monkeypatch) -> None:
-    (tmp_path.parent / "odd_rewards.py").write_text("def odd(x, *, marker=object()):\n    return x[:, 0]\n")
+    (tmp_path.parent / "own_odd.py").write_text("def odd(x, *, marker=object()):\n    return x[:, 0]\n")
     monkeypatch.syspath_prepend(str(tmp_path.parent))
-    assert run(tmp_path, {**MOONS, "reward": {"name": "odd_rewards:odd"}}, capfd) == (0, "")
+    assert run(tmp_path, {**MOONS, "reward": {"name": "own_odd:odd"}}, capfd) == (0, "")

@@ -45,12 +45,8 @@ def here(tmp_path, monkeypatch) -> Iterator[Path]:
     """An empty working directory with tiny.yaml in it, from which modules can be imported."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(TINY)
-    path, modules, on_interrupt = sys.path.copy(), set(sys.modules), signal.getsignal(signal.SIGINT)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     yield tmp_path
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_"):
-            del sys.modules[name]
     signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores it once it was interrupted
 
 

@@ -14,7 +14,7 @@ from sc_loops import Curate, Observer, Run, Samples, Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.errors import RunError, UsageError
 from sc_loops.models.ema import WeightAverage
-from sc_loops.randomness import seed_global
+from sc_loops.randomness import generator_for, seed_global
 
 
 def rows_without_times(run: Run) -> list[dict]:
@@ -106,8 +106,7 @@ def test_the_number_of_samples_follows_from_the_ratio_and_the_stages(tmp_path) -
     assert Run(tmp_path / "b").pool(0).manifest["raw"] == 60
 
 
-def test_training_needs_no_more_than_the_evaluated_weights(tmp_path) -> None:
-    """What is sampled are the averaged weights, and sampling leaves the trained ones as they were."""
+def test_sampling_leaves_training_as_it_was(tmp_path) -> None:
     without = fit(tiny_loop(tmp_path / "a", synthetic_ratio=0.0, samples=50))
     much = fit(tiny_loop(tmp_path / "b", synthetic_ratio=0.0, samples=500, chunk_size=100))
     for a, b in zip(weights(without), weights(much), strict=True):
@@ -130,6 +129,94 @@ def test_the_preview_has_the_same_noise_in_every_generation(tmp_path) -> None:
     assert second is not None
     torch.testing.assert_close(first.x, second.x)
     assert not torch.allclose(run.pool(0).samples().x[:20], run.pool(1).samples().x[:20])
+
+
+def test_what_is_sampled_are_the_averaged_weights(tmp_path) -> None:
+    """Chunk 1 made by hand, from the average in the checkpoint and the noise of (seed, generation, chunk)."""
+    fit(tiny_loop(tmp_path, generations=1, stages=[]))
+    run = Run(tmp_path)
+    weight, bias = torch.load(run.checkpoint(1), weights_only=True)["ema"]["shadow"]
+    noise = torch.randn(10, 2, generator=generator_for(0, "sample", 1, 1))
+    assert torch.equal(run.pool(1).chunk(1).x, noise + torch.nn.functional.linear(noise, weight, bias))
+
+
+def test_a_generation_has_its_own_learning_rate_and_warm_up(tmp_path) -> None:
+    """Generation 0 warms up to its own rate; the later ones, for which none is given, have the model's."""
+    first = Training(steps=6, learning_rate=0.05, warmup_steps=4)
+    fit(tiny_loop(tmp_path, generations=1, first=first, later=Training(steps=6)))
+    rates = [row["train/learning_rate"] for row in Run(tmp_path).training_rows()]
+    assert rates == pytest.approx([0.05 * 3 / 4, 0.05, 0.01, 0.01])
+
+
+def test_a_generation_from_scratch_equals_a_fresh_model_on_the_same_pool(tmp_path) -> None:
+    loop = tiny_loop(tmp_path, generations=1, retraining="from_scratch", later=Training(steps=10))
+    scratch = weights(fit(loop))
+    torch.manual_seed(0)
+    model = TinyModel()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
+    module = LoopDataModule(tiny_data(), batch_size=16)
+    pool, budget = Run(tmp_path).pool(0), Training(steps=10)
+    module.begin_generation(1, pool=pool, synthetic_ratio=1.0, training=budget, seed=0)
+    for step, batch in enumerate(module.train_dataloader()):
+        seed_global(0, "train", 1, step, 0)
+        optimizer.zero_grad()
+        model.loss(batch).backward()
+        optimizer.step()
+    for ours, fresh in zip(scratch, weights(model), strict=True):
+        assert torch.equal(ours, fresh)
+
+
+def test_what_is_drawn_for_different_purposes_differs(tmp_path) -> None:
+    """A stage's noise is not the noise that the samples were made from, nor that of the next stage."""
+    drawn = []
+
+    def record(samples: Samples, generator: torch.Generator) -> Samples:
+        drawn.append(torch.randn(5, generator=generator))
+        return samples
+
+    fit(tiny_loop(tmp_path, generations=0, stages=[record, record], samples=100))
+    sampled = [torch.randn(5, generator=generator_for(0, "sample", 0, chunk)) for chunk in (0, 1)]
+    assert len({tuple(values.tolist()) for values in [*drawn, *sampled]}) == 6
+
+
+def test_a_stage_with_a_reward_of_its_own_chooses_by_it(tmp_path) -> None:
+    """The column holds the scores of the loop's reward; a stage must not take another's for its own."""
+    fit(tiny_loop(tmp_path, generations=0, stages=[Curate(lambda x: -10 * x[:, 0], choices=4)]))
+    row = Run(tmp_path).rows()[0]
+    assert row["curated/reward/mean"] < row["reward/mean"] - 0.5
+    assert "choices" not in Run(tmp_path).facts()
+
+
+def test_stages_that_drop_columns_or_misalign_them(tmp_path) -> None:
+    def forget(samples: Samples, generator: torch.Generator) -> Samples:
+        return Samples(samples.x, samples.condition)
+
+    fit(tiny_loop(tmp_path / "a", generations=1, stages=[forget, Curate(first_coordinate, choices=2)]))
+    assert Run(tmp_path / "a").pool(1).samples().columns.keys() == {"index", "reward"}
+    for stage, message in [
+        (lambda s, g: Samples(s.x[::2]), "without the column 'index'"),
+        (lambda s, g: Samples(s.x[::2], None, s.columns), "the same length"),
+        (lambda s, g: Samples(s.x, torch.zeros(len(s), dtype=torch.int64)), "conditions"),
+        (lambda s, g: s.x, "Tensor"),
+    ]:
+        with pytest.raises(RunError, match=message):
+            fit(tiny_loop(tmp_path / message.replace(" ", "_"), generations=0, stages=[stage]))
+
+
+def test_a_metrics_file_cut_in_the_middle_of_a_line_is_read_as_far_as_it_goes(tmp_path) -> None:
+    fit(tiny_loop(tmp_path, generations=1))
+    run = Run(tmp_path)
+    text = run.metrics_path.read_text()
+    before = rows_without_times(run)
+    run.metrics_path.write_text(text[: text.rindex('"samples"')])
+    assert [row["generation"] for row in run.rows()] == [0]
+    fit(tiny_loop(tmp_path, generations=1))
+    assert rows_without_times(run) == before
+
+
+def test_clipping_works_with_mixed_precision(tmp_path) -> None:
+    fit(tiny_loop(tmp_path, generations=0), precision="bf16-mixed", gradient_clip_val=1.0)
+    assert Run(tmp_path).rows()
 
 
 class Stop(Exception):

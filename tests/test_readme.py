@@ -39,3 +39,26 @@ def test_the_documented_model_and_reward_run(tmp_path, monkeypatch) -> None:
     rows = Run("runs/own").rows()
     assert [row["generation"] for row in rows] == [0, 1, 2]
     assert rows[2]["reward/mean"] > rows[0]["reward/mean"]
+
+
+def test_the_documented_data_and_stage_run(tmp_path, monkeypatch) -> None:
+    """docs/extending.md: the data set, the stage and the reward that asks for the classifier."""
+    import numpy as np
+
+    from sc_loops.cli import train
+
+    page = (README.parent / "docs" / "extending.md").read_text()
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(code)
+    np.save(tmp_path / "measurements.npy", np.random.default_rng(0).normal(size=(400, 2)))
+    (tmp_path / "own.yaml").write_text(
+        'data: {name: "my_data:measurements", path: measurements.npy, held_out: 100}\n'
+        'reward: {name: "my_rewards:leftmost"}\n'
+        "model: {name: flow_matching, network: {name: mlp, width: 16}}\n"
+        "loop: {generations: 1, synthetic_ratio: 1, first: {steps: 20}, later: {passes: 1}, chunk_size: 200,\n"
+        '  stages: [{name: "my_stages:jitter", std: 0.02}, {name: k_choice, choices: 4}]}\n'
+        "wandb: {mode: disabled}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert train(["--config", "own.yaml"]) == 0
+    assert Run("runs/own").rows()[1]["synthetic_items"] == 300

@@ -264,9 +264,7 @@ def test_theorem_2_4_bounds_nothing_outside_its_condition():
 
 
 def test_kl_divergence():
-    assert theory.kl_divergence([0.5, 0.5], [0.25, 0.75]) == pytest.approx(
-        0.5 * math.log(2) + 0.5 * math.log(2 / 3)
-    )
+    assert theory.kl_divergence([0.5, 0.5], [0.25, 0.75]) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
     assert theory.kl_divergence([1, 0], [0.25, 0.75]) == pytest.approx(math.log(4))
     assert theory.kl_divergence([0.5, 0.5], [1, 0]) == math.inf
     assert theory.kl_divergence(P, P) == 0

@@ -16,8 +16,8 @@ from sc_loops.samples import Samples
 class Curate(Stage):
     """Shows K samples at a time and keeps one of them with probability softmax(r) (Ferbach et al. 2024, Eq. 1-2).
 
-    The rewards are the column ``reward`` of the samples; where there is none they are computed and set. What
-    is kept carries its condition and all columns along.
+    The rewards are the column ``reward`` of the samples where the same reward has scored them already, and
+    are computed otherwise. What is kept carries its condition and all columns along.
 
     Args:
         reward: scores the samples.
@@ -37,9 +37,10 @@ class Curate(Stage):
         self.reward, self.choices, self.kept = reward, choices, kept
         self.fewest = choices
         self._total: int | None = None
+        self._owns_column = True
 
-    def prepare(self, total: int | None) -> None:
-        self._total = total
+    def prepare(self, total: int | None, scored_by: Reward | None) -> None:
+        self._total, self._owns_column = total, scored_by in (None, self.reward)
         if self.kept is not None:
             expected = f"at most the number of samples drawn, {self._drawn()}"
             require(self.kept <= self._drawn(), "kept", self.kept, expected)
@@ -62,19 +63,21 @@ class Curate(Stage):
                 expected=f"at least choices = {self.choices} samples in every chunk",
                 do="draw samples in chunks that are a multiple of choices, or lower choices",
             )
-        samples = self._scored(samples)
+        samples, reward = self._scored(samples)
         if self.kept is None:
             candidates = disjoint_groups(len(samples), self.choices, generator)
         else:
             count = self._quota(samples.columns["index"])
             candidates = random_subsets(len(samples), self.choices, count, generator)
-        winners = luce_choice(samples.columns["reward"][candidates], generator)
+        winners = luce_choice(reward[candidates], generator)
         return samples[candidates.gather(1, winners[:, None]).squeeze(1)]
 
-    def _scored(self, samples: Samples) -> Samples:
-        if "reward" in samples.columns:
-            return samples
-        return samples.with_columns(reward=checked(self.reward, samples.x, "reward", RunError))
+    def _scored(self, samples: Samples) -> tuple[Samples, Tensor]:
+        """The samples and their rewards, which are the column ``reward`` unless that is another reward's."""
+        if self._owns_column and "reward" in samples.columns:
+            return samples, samples.columns["reward"]
+        reward = checked(self.reward, samples.x, "the reward of k_choice", RunError)
+        return (samples.with_columns(reward=reward) if self._owns_column else samples), reward
 
     def _quota(self, index: Tensor) -> int:
         """How many samples a chunk keeps: raw sample i stands for floor((i+1) M/N) - floor(i M/N) of the M of

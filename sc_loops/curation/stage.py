@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from sc_loops.curation.reward import Reward
 from sc_loops.samples import Samples
 
 
@@ -26,9 +27,13 @@ class Stage(ABC):
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
         """Transform one chunk. ``generator`` lives on the device of ``samples``."""
 
-    def prepare(self, total: int | None) -> None:  # noqa: B027 (most stages have nothing to prepare)
-        """Called once before the loop starts, with the number of raw samples of a generation where the
-        config gives one (else None)."""
+    def prepare(self, total: int | None, scored_by: Reward | None) -> None:  # noqa: B027 (most need none)
+        """Called once before the loop starts.
+
+        Args:
+            total: the number of raw samples of a generation where the config gives one, else None.
+            scored_by: the reward whose scores the raw samples carry as the column ``reward``, if any.
+        """
 
     def outputs(self, inputs: int) -> int:
         """How many samples come out of a chunk of ``inputs``."""

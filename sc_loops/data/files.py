@@ -29,10 +29,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Read those tensors of a safetensors file whose names start with ``prefix``, under the rest of their names."""
+    """The tensors of a safetensors file whose names start with ``prefix``, under the rest of their names."""
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no dictionary)
-        return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+        # Copied, since a tensor as it comes keeps its file mapped into memory.
+        return {name.removeprefix(prefix): file.get_tensor(name).clone() for name in names}
 
 
 def count_samples(path: Path) -> int:

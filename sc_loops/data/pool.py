@@ -103,7 +103,7 @@ class Pool:
 
     def observations(self, metric: str) -> list[Observation]:
         """What ``metric`` observed of the raw samples, chunk by chunk; empty if it observed nothing."""
-        paths = sorted(self.path.glob("raw-*.safetensors"))
+        paths = sorted(self.path.glob("raw-*.safetensors"), key=lambda path: int(path.stem.removeprefix("raw-")))
         return [found for path in paths if (found := read_tensors(path, f"{metric}/"))]
 
     @property

@@ -53,6 +53,7 @@ class GenerativeModel(LightningModule, ABC):
         require(all(0 <= b < 1 for b in betas), "betas", betas, "two numbers in [0, 1)")
         require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a number >= 0")
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self._rate, self._warmup = learning_rate, warmup_steps  # of the generation that is trained
         self._betas, self._weight_decay = betas, weight_decay
         self._average = WeightAverage(ema_decay)
         self._trainable: list[nn.Parameter] = []
@@ -93,10 +94,10 @@ class GenerativeModel(LightningModule, ABC):
         learning_rate: float | None = None,
         warmup_steps: int | None = None,
     ) -> None:
-        """Tell the model which generation it trains next, and the schedule of it where that differs."""
+        """Tell the model which generation it trains next, and the schedule of it where that is not its own."""
         self._seed, self._generation = seed, generation
-        self.learning_rate = self.learning_rate if learning_rate is None else learning_rate
-        self.warmup_steps = self.warmup_steps if warmup_steps is None else warmup_steps
+        self._rate = self.learning_rate if learning_rate is None else learning_rate
+        self._warmup = self.warmup_steps if warmup_steps is None else warmup_steps
 
     def restart(self, weights: dict[str, Tensor]) -> None:
         """Train from ``weights`` (a state dict) as if nothing had been learnt: new EMA, new optimizer state."""
@@ -127,12 +128,15 @@ class GenerativeModel(LightningModule, ABC):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         weights = self._weights()
+        trainer = self._trainer
+        # A fused optimizer unscales the gradients itself, which leaves Lightning no place to clip them.
+        clips = trainer is not None and bool(trainer.gradient_clip_val) and "mixed" in str(trainer.precision)
         return torch.optim.AdamW(
             weights,
             lr=self.learning_rate,
             betas=self._betas,
             weight_decay=self._weight_decay,
-            fused=all(w.is_floating_point() for w in weights),
+            fused=not clips,
         )
 
     def on_fit_start(self) -> None:
@@ -152,7 +156,7 @@ class GenerativeModel(LightningModule, ABC):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        rate = self.learning_rate * min(1.0, (batch_idx + 1) / max(1, self.warmup_steps))
+        rate = self._rate * min(1.0, (batch_idx + 1) / max(1, self._warmup))
         for group in optimizer.param_groups:
             group["lr"] = rate
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,11 +15,11 @@ class LossLog:
     """Collects losses on the device; every ``every`` steps, and at the last, reads their mean.
 
     Reading is the only time that training waits for the device, which a log of every step would make it do
-    every step.
+    every step. ``reduce`` takes the mean over processes, so that all of them see the same.
     """
 
-    def __init__(self, where: str, *, every: int) -> None:
-        self._where, self._every = where, every
+    def __init__(self, where: str, *, every: int, reduce: Callable[[Tensor], Tensor] = lambda mean: mean) -> None:
+        self._where, self._every, self._reduce = where, every, reduce
         self._waiting: list[Tensor] = []
         self._sum, self._steps = 0.0, 0
 
@@ -33,7 +34,7 @@ class LossLog:
             return None
         losses = torch.stack(self._waiting).float()
         self._waiting = []
-        mean = float(losses.mean())
+        mean = float(self._reduce(losses.mean()))
         self._sum += mean * len(losses)
         self._steps += len(losses)
         if not math.isfinite(mean):

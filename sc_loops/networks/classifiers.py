@@ -130,9 +130,7 @@ class TrainedClassifier(Classifier):
         train = self._data.train.to(device)
         network.to(device).train()
         batches = -(-len(train) // self._batch_size)
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
-        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches * self._epochs)
         for epoch in range(self._epochs):
             order = torch.randperm(len(train), generator=generator_for(self._seed, "classifier", epoch))

@@ -125,9 +125,7 @@ def _most(layers: list[tuple[str, Array]]) -> list[tuple[str, Array]]:
 
 def _distances(rows: Sequence[Row]) -> Section:
     panels = []
-    keys = [
-        k for prefix in ("wasserstein_2", "energy_distance", "frechet_distance") for k in keys_of(rows, prefix)
-    ]
+    keys = [k for prefix in ("wasserstein_2", "energy_distance", "frechet_distance") for k in keys_of(rows, prefix)]
     words = {
         "wasserstein_2": ("Wasserstein-2 distance", "How far mass must be moved to turn samples into real data"),
         "energy_distance": ("Energy distance", "Zero only where both distributions are the same"),

@@ -45,9 +45,7 @@ class Terminal(Observer):
                 transient=True,
                 refresh_per_second=8,
             )
-            self._overall = self._progress.add_task(
-                "generation", total=generations + 1, completed=start, detail=""
-            )
+            self._overall = self._progress.add_task("generation", total=generations + 1, completed=start, detail="")
             self._phase = self._progress.add_task("", total=None, detail="")
             self._progress.start()
 

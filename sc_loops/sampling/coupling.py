@@ -34,7 +34,8 @@ def optimal_assignment(cost: np.ndarray) -> np.ndarray:
     """The column ``(N,)`` of each row in the assignment of least cost; ``cost`` is ``(N, N)`` float64.
 
     Taking a number off a row or a column changes the cost of all assignments alike, and so not the best one.
-    With nearly optimal dual potentials taken off, the solver finds it two to three times as fast.
+    With nearly optimal dual potentials taken off, the solver finds it two to three times as fast for 128 to 512
+    points in the plane; for fewer points, and for images, it gains or loses little.
     """
     cost = cost - cost.min(axis=1, keepdims=True)
     return linear_sum_assignment(cost - entropic_potential(cost))[1]
@@ -43,12 +44,12 @@ def optimal_assignment(cost: np.ndarray) -> np.ndarray:
 def entropic_potential(cost: np.ndarray, *, blur: float = 0.05, iterations: int = 20) -> np.ndarray:
     """About the dual potential of the columns ``(N,)`` of ``cost``, whose rows have minimum 0.
 
-    eps log v after some steps of Sinkhorn's algorithm (Peyré and Cuturi 2019, Equation 4.15 and Proposition 4.4) with
-    eps ``blur`` times the mean cost. In single precision, whose range costs beyond 40 eps would leave.
+    eps log v after some steps of Sinkhorn's algorithm (Peyré and Cuturi 2019, Equation 4.15, Proposition 4.4); eps
+    is ``blur`` times the mean cost. In single precision, whose range costs beyond 40 eps would leave.
     """
     eps = blur * cost.mean() + np.finfo(np.float64).tiny
     kernel = np.exp(np.maximum((cost / -eps).astype(np.float32), -40))
-    transposed, v = kernel.T.copy(), np.ones(len(cost), dtype=np.float32)
+    v = np.ones(len(cost), dtype=np.float32)
     for _ in range(iterations):
-        v = 1 / (transposed @ (1 / (kernel @ v)))
+        v = 1 / ((1 / (kernel @ v)) @ kernel)
     return eps * np.log(v)

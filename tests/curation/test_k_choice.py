@@ -53,7 +53,7 @@ def test_curated_frequencies_are_those_of_enumeration(kept):
     p, r, K = torch.tensor([0.2, 0.3, 0.5]).double(), torch.tensor([1.0, 0.0, -1.0]).double(), 4
     kinds = torch.multinomial(p, 600_000, replacement=True, generator=generator(1))
     curate = Curate(reward_of, choices=K, kept=kept)
-    curate.prepare(len(kinds))
+    curate.prepare(len(kinds), reward_of)
     after = curate(scored(r.float()[kinds]), generator(2))
     assert len(after) == 150_000
     shares = kinds[after.condition].bincount().double() / len(after)
@@ -80,7 +80,7 @@ def test_kept_is_exact_whatever_the_chunks(data, total):
     kept = data.draw(st.integers(1, total))
     cuts = data.draw(st.lists(st.integers(0, total), max_size=5))
     curate = Curate(reward_of, choices=1, kept=kept)
-    curate.prepare(total)
+    curate.prepare(total, reward_of)
     everything = scored(torch.zeros(total))
     edges = sorted({0, *cuts, total})
     chunks = [everything[a:b] for a, b in itertools.pairwise(edges)]
@@ -103,7 +103,7 @@ def test_disjoint_counts_are_those_announced():
 @pytest.mark.parametrize("kept", [None, 10])
 def test_kept_samples_carry_their_condition_and_columns(kept):
     curate = Curate(reward_of, choices=3, kept=kept)
-    curate.prepare(60)
+    curate.prepare(60, reward_of)
     r = torch.linspace(-1, 1, 60)
     after = curate(scored(r, pair=torch.arange(120).reshape(60, 2)), generator())
     number = after.condition
@@ -146,6 +146,6 @@ def test_impossible_values_end_before_the_run():
     with pytest.raises(InvalidValue, match="choices"):
         Curate(reward_of, choices=0)
     with pytest.raises(InvalidValue, match=r"loop\.samples"):
-        Curate(reward_of, choices=2, kept=5).prepare(None)
+        Curate(reward_of, choices=2, kept=5).prepare(None, reward_of)
     with pytest.raises(InvalidValue, match="at most the number of samples drawn, 4"):
-        Curate(reward_of, choices=2, kept=5).prepare(4)
+        Curate(reward_of, choices=2, kept=5).prepare(4, reward_of)

@@ -57,9 +57,7 @@ def test_a_condition_survives_only_if_both_sides_have_one() -> None:
     assert mix(labelled, items(4), synthetic_ratio=1.0, generator=generator)[0].condition is None
 
 
-def batches(
-    n: int, *, rank: int = 0, world_size: int = 1, generation: int = 0, batch_size: int = 12, steps: int = 9
-):
+def batches(n: int, *, rank: int = 0, world_size: int = 1, generation: int = 0, batch_size: int = 12, steps: int = 9):
     loader = MixtureLoader(
         items(n),
         batch_size=batch_size,

@@ -50,6 +50,19 @@ def test_it_reads_what_was_written(tmp_path) -> None:
     assert pool.observations("nothing") == []
 
 
+def test_an_observation_is_that_of_its_metric_alone(tmp_path) -> None:
+    """Also where one name starts with another, and where some chunks were not observed."""
+
+    def make_observed(chunk: Chunk):
+        observed = {"a": {"x": torch.tensor([chunk.index])}, "a_b": {"x": torch.tensor([-1]), "y": torch.ones(2)}}
+        return make(chunk)[0], observed if chunk.index != 2 else {"a_b": observed["a_b"]}
+
+    pool = Pool(tmp_path)
+    list(pool.fill(CHUNKS, make_observed))
+    assert [{k: v.tolist() for k, v in o.items()} for o in pool.observations("a")] == [{"x": [i]} for i in (0, 1, 3)]
+    assert [sorted(o) for o in pool.observations("a_b")] == 4 * [["x", "y"]]
+
+
 def test_a_finished_chunk_is_never_made_twice(tmp_path) -> None:
     made = []
 

@@ -74,9 +74,11 @@ def test_a_step_repeated_has_the_same_noise_and_any_other_another():
 def test_begin_generation_changes_only_what_it_is_given():
     model = Toy(learning_rate=1e-3, warmup_steps=5)
     model.begin_generation(seed=0, generation=1)
-    assert (model.learning_rate, model.warmup_steps) == (1e-3, 5)
+    assert (model._rate, model._warmup) == (1e-3, 5)
     model.begin_generation(seed=0, generation=2, learning_rate=1e-4, warmup_steps=0)
-    assert (model.learning_rate, model.warmup_steps) == (1e-4, 0)
+    assert (model._rate, model._warmup) == (1e-4, 0)
+    model.begin_generation(seed=0, generation=3)
+    assert (model._rate, model._warmup) == (1e-3, 5)
 
 
 def test_the_optimizer_has_the_options_and_only_trainable_weights():

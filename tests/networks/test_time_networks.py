@@ -144,9 +144,7 @@ def test_points_are_no_images():
         UNet(data(2))
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("width", 0), ("depth", 0), ("time_features", 7), ("time_scale", 0.5)]
-)
+@pytest.mark.parametrize(("option", "value"), [("width", 0), ("depth", 0), ("time_features", 7), ("time_scale", 0.5)])
 def test_impossible_mlps_are_refused(option, value):
     with pytest.raises(InvalidValue, match=option):
         mlp(**{option: value})

@@ -70,9 +70,7 @@ def test_an_offline_run_holds_the_history_on_two_axes(tmp_path: Path, capfd: pyt
     generations = [h for h in history if "reward/mean" in h]
     assert [h["generation"] for h in generations] == [0, 1, 2]
     assert [h["reward/mean"] for h in generations] == pytest.approx([0.0, 0.25, 0.5], abs=1e-9)
-    assert all(
-        h["samples/_type"] == "image-file" and sum(h["reward/histogram/values"]) == 400 for h in generations
-    )
+    assert all(h["samples/_type"] == "image-file" and sum(h["reward/histogram/values"]) == 400 for h in generations)
     assert not any("train/loss" in h for h in generations)
     steps = [h for h in history if "train/loss" in h]
     assert [h["train/step"] for h in steps] == [5, 10, 15, 20, 25, 30]
@@ -82,9 +80,7 @@ def test_an_offline_run_holds_the_history_on_two_axes(tmp_path: Path, capfd: pyt
     assert "Key numbers" in html.read_text()
 
 
-def test_the_wandb_run_is_the_same_whenever_the_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wandb_run_is_the_same_whenever_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
     seen: list[dict[str, Any]] = []
