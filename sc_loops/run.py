@@ -82,14 +82,16 @@ class Run:
         return Pool(self.path / "pools" / f"{generation:04d}")
 
     def record(self, row: Row) -> None:
-        """Append ``row`` to metrics.jsonl, flushed. Numbers that are not finite are written as strings."""
+        """Append ``row`` to metrics.jsonl, the row of a generation flushed to the disk itself. Numbers that are not
+        finite are written as strings."""
         self.path.mkdir(parents=True, exist_ok=True)
         with self.metrics_path.open("a+b") as file:
             torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
             line = json.dumps({k: _plain(v) for k, v in row.items()})
             file.write(("\n" * torn + line + "\n").encode())
             file.flush()
-            os.fsync(file.fileno())
+            if "generation" in row:
+                os.fsync(file.fileno())
 
     def rows(self) -> list[Row]:
         """The rows of the generations recorded so far, in order."""
