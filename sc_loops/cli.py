@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a run ended early with its state saved, 2 bad input and n
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -94,7 +95,9 @@ def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> i
     _quieten()
     resolved = resolved_config(name, overrides)
     recipe = resolved_config(name, ()) if overrides else resolved
-    run = choose_run(resolved, recipe, config.find(name).stem, fresh=fresh)
+    # Lightning starts the other processes of this machine with the same command; they join the run of the first.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    run = choose_run(resolved, recipe, config.find(name).stem, fresh=fresh and first)
     experiment = build(resolved, run)
     last = experiment.loop.generations
     if not dry_run and any(row["generation"] >= last for row in run.rows()):
@@ -108,7 +111,8 @@ def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> i
         print(config.to_yaml(resolved), end="")
         return 0
     experiment.prepare()
-    experiment.write_record(resolved)
+    if first:
+        experiment.write_record(resolved)
     experiment.fit()
     return 0
 
