@@ -29,12 +29,11 @@ from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
 from sc_loops.errors import RunError, UsageError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
-from sc_loops.evaluation.metric import Observation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.losses import LossLog
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 from sc_loops.synthesis import Stopwatch, Synthesis, plan_chunks
 
 

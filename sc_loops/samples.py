@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+# What a metric keeps of a chunk: small tensors by name.
+Observation = dict[str, Tensor]
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -24,10 +24,9 @@ from sc_loops.data.pool import Chunk
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, RunError, UsageError, require
 from sc_loops.evaluation.evaluation import Evaluation
-from sc_loops.evaluation.metric import Observation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.randomness import generator_for
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 
 MOST_CHUNKS = 1_000_000  # of a generation, each a file
 

@@ -26,8 +26,7 @@ from sc_loops.data.files import (
     write_samples,
     write_tensors,
 )
-from sc_loops.evaluation.metric import Observation
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 
 
 @dataclass(frozen=True)

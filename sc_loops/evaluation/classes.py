@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from sc_loops.evaluation.metric import Metric, Observation
+from sc_loops.evaluation.metric import Metric
 from sc_loops.networks.classifier import Classifier
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 
 
 class ClassShares(Metric):

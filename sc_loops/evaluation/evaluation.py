@@ -9,11 +9,11 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.evaluation.classes import ClassShares
 from sc_loops.evaluation.images import ImageDistances
-from sc_loops.evaluation.metric import Metric, Observation
+from sc_loops.evaluation.metric import Metric
 from sc_loops.evaluation.points import PointDistances
 from sc_loops.evaluation.rewards import RewardStatistics
 from sc_loops.networks.classifier import Classifier
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 
 
 class Evaluation:

@@ -12,9 +12,9 @@ from torch import Tensor
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.evaluation.distances import distance_blocks, evenly
-from sc_loops.evaluation.metric import Metric, Observation
+from sc_loops.evaluation.metric import Metric
 from sc_loops.networks.classifier import Classifier
-from sc_loops.samples import Samples
+from sc_loops.samples import Observation, Samples
 
 
 class ImageDistances(Metric):

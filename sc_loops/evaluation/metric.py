@@ -5,11 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from sc_loops.samples import Samples
-
-Observation = dict[str, Tensor]
+from sc_loops.samples import Observation, Samples
 
 
 class Metric(ABC):

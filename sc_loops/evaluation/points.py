@@ -12,8 +12,8 @@ from torch import Tensor
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.evaluation.distances import distance_blocks, evenly
-from sc_loops.evaluation.metric import Metric, Observation
-from sc_loops.samples import Samples
+from sc_loops.evaluation.metric import Metric
+from sc_loops.samples import Observation, Samples
 
 
 class PointDistances(Metric):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sc_loops.errors import require
-from sc_loops.evaluation.metric import Metric, Observation
-from sc_loops.samples import Samples
+from sc_loops.evaluation.metric import Metric
+from sc_loops.samples import Observation, Samples
 
 
 class RewardStatistics(Metric):
