@@ -385,6 +385,11 @@ def test_the_report_of_what_is_no_run(here, capfd, path: str) -> None:
 # The real thing, in a process of its own.
 
 
+def hear_interrupts() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that it starts, this test's run too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(TRAIN), "--config", "tiny.yaml", *arguments],
@@ -392,6 +397,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=hear_interrupts,
     )
 
 
