@@ -5,7 +5,7 @@ runs/<name>/
     env.json          versions, git commit, devices
     metrics.jsonl     one JSON object a line; the row of a generation carries "generation": t
     pools/0000/       see sc_loops/data/pool.py
-    checkpoints/      generation-0000.ckpt ..., last.ckpt
+    checkpoints/      see sc_loops/checkpoints.py
     report.html       one self-contained file
 """
 
@@ -17,7 +17,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sc_loops.data.files import write_samples
+from sc_loops.checkpoints import Checkpoints
+from sc_loops.data.files import write_samples, writing
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 
@@ -50,14 +51,18 @@ class Run:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def saved(self) -> Checkpoints:
+        return Checkpoints(self.checkpoints)
+
     def checkpoint(self, generation: int) -> Path:
         """The checkpoint written when the training of ``generation`` ended."""
-        return self.checkpoints / f"generation-{generation:04d}.ckpt"
+        return self.saved.generation(generation)
 
     @property
     def last_checkpoint(self) -> Path:
         """A link to the newest checkpoint."""
-        return self.checkpoints / "last.ckpt"
+        return self.saved.last
 
     @property
     def initial_weights(self) -> Path:
@@ -83,19 +88,25 @@ class Run:
 
     def record(self, row: Row) -> None:
         """Append ``row`` to metrics.jsonl, the row of a generation flushed to the disk itself. Numbers that are not
-        finite are written as strings."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with self.metrics_path.open("a+b") as file:
-            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            line = json.dumps({k: _plain(v) for k, v in row.items()})
-            file.write(("\n" * torn + line + "\n").encode())
-            file.flush()
-            if "generation" in row:
-                os.fsync(file.fileno())
+        finite are written as strings.
+
+        Raises:
+            RunError: the disk is full, read-only or broken. A line that was cut short does not count.
+        """
+        line = (json.dumps({k: _plain(v) for k, v in row.items()}) + "\n").encode()
+        with writing(self.metrics_path, len(line)):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.metrics_path.open("a+b") as file:
+                torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+                file.write(b"\n" * torn + line)
+                file.flush()
+                if "generation" in row:
+                    os.fsync(file.fileno())
 
     def rows(self) -> list[Row]:
-        """The rows of the generations recorded so far, in order."""
-        return [row for row in self._all_rows() if "generation" in row]
+        """The rows of the generations recorded so far, in order; of one recorded twice, the later row."""
+        rows = {row["generation"]: row for row in self._all_rows() if "generation" in row}
+        return [rows[generation] for generation in sorted(rows)]
 
     def training_rows(self) -> list[Row]:
         """The rows recorded while training: ``step``, ``train/loss``, ``train/learning_rate``."""
@@ -106,16 +117,31 @@ class Run:
         """What is constant over a run and was recorded once, e.g. ``classifier/test_accuracy``."""
         return {k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"}
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the last line of metrics.jsonl was not written to its end."""
+        return self.metrics_path.exists() and self.metrics_path.read_bytes()[-1:] not in (b"", b"\n")
+
+    def damaged_lines(self) -> int:
+        """How many lines of metrics.jsonl cannot be read and so do not count, as one that a crash cut short."""
+        return self._lines().count(None)
+
     def _all_rows(self) -> list[Row]:
+        return [row for row in self._lines() if row is not None]
+
+    def _lines(self) -> list[Row | None]:
+        """The lines of metrics.jsonl, None for one that cannot be read."""
         if not self.metrics_path.exists():
             return []
-        rows = []
-        for line in self.metrics_path.read_text().splitlines():
-            try:
-                rows.append({k: _number(v) for k, v in json.loads(line).items()})
-            except json.JSONDecodeError:
-                continue  # a line that a crash cut short
-        return rows
+        lines = self.metrics_path.read_text(errors="replace").split("\n")
+        return [_row(line) for line in lines if line]
+
+
+def _row(line: str) -> Row | None:
+    try:
+        return {k: _number(v) for k, v in json.loads(line).items()}
+    except (ValueError, AttributeError):  # no JSON, or no object
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -13,18 +13,29 @@ from sc_loops.errors import UsageError, blaming, require
 from sc_loops.run import Run
 
 # A run may continue with other values of these: none changes what was computed so far.
-_FREE = ("name", "output", "trainer", "wandb", "loop.generations", "loop.log_every")
+_FREE = (
+    "name",
+    "output",
+    "wandb",
+    *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "num_nodes")),
+    *(f"trainer.{key}" for key in ("timeout_minutes", "lost_after_seconds")),
+    *(f"loop.{key}" for key in ("generations", "log_every", "keep", "nonfinite")),
+    *(f"loop.{key}" for key in ("checkpoint_steps", "checkpoint_minutes")),
+)
 
 
-def choose_run(resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, fresh: bool) -> Run:
+def choose_run(
+    resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, fresh: bool, claim: bool = False
+) -> Run:
     """The run directory of a resolved config.
 
     It is called after the config (``stem``), with a digest where overrides make it differ from the ``recipe`` in
     something that matters. If there is such a run already it is continued, unless ``fresh``: then the new one is
-    called ``<name>-2``, and so on.
+    called ``<name>-2``, and so on. With ``claim`` a fresh directory is made at once, so that of two commands that
+    start together each gets its own.
 
     Raises:
-        UsageError: the run that is there was started with another config.
+        UsageError: the run that is there was started with another config, or its config cannot be read.
     """
     name = resolved["name"] or stem
     output = Path(resolved["output"])
@@ -34,8 +45,9 @@ def choose_run(resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, f
     number = 1
     while (output / _numbered(name, number + 1)).exists():
         number += 1
-    if fresh and (output / _numbered(name, number)).exists():
-        return Run(output / _numbered(name, number + 1))
+    if fresh:
+        number += (output / _numbered(name, number)).exists()
+        return _claimed(output, name, number) if claim else Run(output / _numbered(name, number))
     run = Run(output / _numbered(name, number))
     if run.config_path.exists():
         _compare(run, resolved)
@@ -56,9 +68,22 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
+def _claimed(output: Path, name: str, number: int) -> Run:
+    """The run in the first directory from ``number`` on that nobody else has made."""
+    with blaming("output", "a directory that can be written to"):
+        while True:
+            path = output / _numbered(name, number)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return Run(path)
+
+
 def _compare(run: Run, resolved: dict[str, Any]) -> None:
     """Refuse to continue a run with a config under which it would have gone otherwise."""
-    before = _significant(OmegaConf.to_container(OmegaConf.load(run.config_path)))
+    before = _significant(_recorded(run))
     now = _significant(resolved)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
@@ -69,6 +94,22 @@ def _compare(run: Run, resolved: dict[str, Any]) -> None:
             expected="the config it was started with",
             do="start over beside it with --fresh, or give another name=...",
         )
+
+
+def _recorded(run: Run) -> dict[str, Any]:
+    """The config that a run was started with."""
+    try:
+        recorded = OmegaConf.to_container(OmegaConf.load(run.config_path))
+        if not isinstance(recorded, dict) or not recorded:
+            raise ValueError("no settings")
+    except Exception as error:  # OmegaConf and YAML raise many kinds
+        raise UsageError(
+            str(run.config_path),
+            found=" ".join(f"{type(error).__name__}: {error}".split())[:400],
+            expected="the config that the run was started with",
+            do="restore the file, or start over beside the run with --fresh",
+        ) from error
+    return {str(key): value for key, value in recorded.items()}
 
 
 def _significant(resolved: Any) -> dict[str, str]:

@@ -3,15 +3,15 @@
     pools/0003/chunk-00000.safetensors   what came out of the stages (x, condition, columns/<name>)
                raw-00000.safetensors     what the metrics observed of the raw samples of that chunk
                preview.safetensors       a few raw samples from the same noise in every generation
-               manifest.json             written last; a pool without one is unfinished
+               manifest.json             written last; a pool without one, or with a damaged one, is unfinished
 
 A chunk is the unit of randomness, distribution, memory and resumption: chunk c of generation t is a pure
-function of (weights, seed, t, c). Ranks take chunks round robin; a finished chunk is never made twice.
+function of (weights, seed, t, c). Ranks take chunks round robin; a chunk that is there, whole and of the
+same weights, is never made twice. The chunks of an old generation may be removed; what reports are drawn from stays.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +20,12 @@ from typing import Any
 
 from sc_loops.data.files import (
     count_samples,
+    damage,
+    read_json,
+    read_metadata,
     read_samples,
     read_tensors,
-    write_atomically,
+    write_json,
     write_samples,
     write_tensors,
 )
@@ -46,14 +49,26 @@ class Pool:
 
     @property
     def finished(self) -> bool:
-        """Whether the manifest is there."""
-        return (self.path / "manifest.json").exists()
+        """Whether the manifest is there and whole."""
+        try:
+            return self._manifest_path.exists() and bool(self.manifest)
+        except (OSError, ValueError):
+            return False
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """``generation``, ``raw`` and ``kept`` sample counts, and ``chunks``: the kept count of each."""
-        content: dict[str, Any] = json.loads((self.path / "manifest.json").read_text())
-        return content
+        """``generation``, ``raw`` and ``kept`` sample counts, ``chunks``: the kept count of each, ``weights``: the
+        digest of those that made them, and whether ``samples_removed``.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        return {"weights": "", "samples_removed": False, **read_json(self._manifest_path)}
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether the pool is finished and its samples were not removed."""
+        return self.finished and not self.manifest["samples_removed"]
 
     def __len__(self) -> int:
         return int(self.manifest["kept"])
@@ -65,30 +80,93 @@ class Pool:
         chunks: list[Chunk],
         make: Callable[[Chunk], tuple[Samples, dict[str, Observation]]],
         *,
+        weights: str = "",
         rank: int = 0,
         world_size: int = 1,
+        keep_going: Callable[[], None] = lambda: None,
     ) -> Iterator[Chunk]:
         """Make and write those of ``chunks`` that are this rank's and are not there yet; yields each when
-        it is on disk. The raw file goes first, so that a chunk that is there has both."""
+        it is on disk.
+
+        Args:
+            chunks: of all ranks.
+            make: makes the kept samples of a chunk, and what was observed of the raw ones.
+            weights: the digest of the weights that ``make`` samples from; chunks of others are made again.
+            rank: of this process.
+            world_size: processes that share the work.
+            keep_going: called before each chunk that is to be made; it may raise.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         for chunk in chunks[rank::world_size]:
-            if not self._chunk_path(chunk.index).exists():
+            if not self.is_there(chunk, weights):
+                keep_going()
                 kept, observed = make(chunk)
                 flat = {f"{name}/{key}": v for name, o in observed.items() for key, v in o.items()}
-                write_tensors(self.path / f"raw-{chunk.index:05d}.safetensors", flat)
-                write_samples(self._chunk_path(chunk.index), kept)
+                write_tensors(self._raw_path(chunk.index), flat, weights=weights)
+                write_samples(self._chunk_path(chunk.index), kept, weights=weights)
             yield chunk
 
-    def finish(self, generation: int, chunks: list[Chunk]) -> None:
+    def names(self, chunk: Chunk) -> list[str]:
+        """The files of ``chunk``, in the order in which they are written."""
+        return [self._raw_path(chunk.index).name, self._chunk_path(chunk.index).name]
+
+    def is_there(self, chunk: Chunk, weights: str) -> bool:
+        """Whether both files of ``chunk`` are there, whole, and made from ``weights``."""
+        paths = (self._raw_path(chunk.index), self._chunk_path(chunk.index))
+        return all(damage(path) is None and read_metadata(path).get("weights", "") == weights for path in paths)
+
+    def finish(self, generation: int, chunks: list[Chunk], *, weights: str = "") -> None:
         """Write the manifest. Called by rank 0 when all ranks have filled their chunks."""
         kept = [count_samples(self._chunk_path(c.index)) for c in chunks]
-        manifest = {
-            "generation": generation,
-            "raw": sum(c.size for c in chunks),
-            "kept": sum(kept),
-            "chunks": kept,
-        }
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        self._write_manifest(
+            {
+                "generation": generation,
+                "raw": sum(c.size for c in chunks),
+                "kept": sum(kept),
+                "chunks": kept,
+                "weights": weights,
+                "samples_removed": False,
+            }
+        )
+
+    def remove_samples(self) -> None:
+        """Delete the chunks of a finished pool; the observations and the preview stay. When that was cut short,
+        do the rest."""
+        if self.has_samples:
+            # First it is said, so that chunks which are gone are never missed.
+            self._write_manifest({**self.manifest, "samples_removed": True})
+        for path in self.path.glob("chunk-*.safetensors"):
+            path.unlink(missing_ok=True)
+
+    # Damage.
+
+    def damaged(self) -> list[str]:
+        """The names of the files that are damaged or, in a finished pool, missing."""
+        if self.finished:
+            indices = range(len(self.manifest["chunks"]))
+            paths = [self._raw_path(i) for i in indices]
+            paths += [self._chunk_path(i) for i in indices if self.has_samples]
+        else:
+            paths = [path for kind in ("raw", "chunk") for path in sorted(self.path.glob(f"{kind}-*.safetensors"))]
+        if self._preview_path.exists():
+            paths.append(self._preview_path)
+        names = [path.name for path in paths if damage(path) is not None]
+        lost = self._manifest_path.exists() and not self.finished
+        return [self._manifest_path.name] * lost + names
+
+    def discard(self, names: list[str]) -> None:
+        """Delete the files ``names``, with the other file of a chunk, and what crashed writers left; the pool is then
+        unfinished, and they are made again."""
+        # The manifest goes first: a finished pool misses nothing.
+        self._manifest_path.unlink(missing_ok=True)
+        self.__dict__.pop("manifest", None)
+        for name in names:
+            kind, _, rest = name.partition("-")
+            both = [f"raw-{rest}", f"chunk-{rest}"] if kind in ("raw", "chunk") else [name]
+            for each in both:
+                (self.path / each).unlink(missing_ok=True)
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
 
     # Reading.
 
@@ -102,18 +180,40 @@ class Pool:
 
     def observations(self, metric: str) -> list[Observation]:
         """What ``metric`` observed of the raw samples, chunk by chunk; empty if it observed nothing."""
-        paths = sorted(self.path.glob("raw-*.safetensors"), key=lambda path: int(path.stem.removeprefix("raw-")))
+        if self.finished:
+            paths = [self._raw_path(index) for index in range(len(self.manifest["chunks"]))]
+        else:
+            found_paths = self.path.glob("raw-*.safetensors")
+            paths = sorted(found_paths, key=lambda path: int(path.stem.removeprefix("raw-")))
         return [found for path in paths if (found := read_tensors(path, f"{metric}/"))]
 
     @property
     def preview(self) -> Samples | None:
         """Raw samples drawn from the same noise (and conditions) in every generation, or None."""
-        path = self.path / "preview.safetensors"
-        return read_samples(path) if path.exists() else None
+        return read_samples(self._preview_path) if self._preview_path.exists() else None
 
-    def write_preview(self, samples: Samples) -> None:
+    def has_preview(self, weights: str) -> bool:
+        """Whether the preview is there, whole, and of ``weights``."""
+        return damage(self._preview_path) is None and read_metadata(self._preview_path).get("weights", "") == weights
+
+    def write_preview(self, samples: Samples, weights: str = "") -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write_samples(self.path / "preview.safetensors", samples)
+        write_samples(self._preview_path, samples, weights=weights)
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> None:
+        write_json(self._manifest_path, manifest)
+        self.manifest = manifest
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def _preview_path(self) -> Path:
+        return self.path / "preview.safetensors"
+
+    def _raw_path(self, index: int) -> Path:
+        return self.path / f"raw-{index:05d}.safetensors"
 
     def _chunk_path(self, index: int) -> Path:
         return self.path / f"chunk-{index:05d}.safetensors"
