@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from sc_loops.errors import UsageError, require
+from sc_loops.errors import RunError, UsageError, require
 from sc_loops.models.ema import WeightAverage
 from sc_loops.randomness import seed_global
 from sc_loops.samples import Samples
@@ -34,6 +36,7 @@ class GenerativeModel(LightningModule, ABC):
 
     Attributes:
         conditional: whether ``sample`` wants class labels. A subclass that does sets it.
+        skipped_steps: steps of this generation that were left out because a gradient was not finite.
     """
 
     conditional: bool = False
@@ -58,6 +61,7 @@ class GenerativeModel(LightningModule, ABC):
         self._average = WeightAverage(ema_decay)
         self._trainable: list[nn.Parameter] = []
         self._seed, self._generation = 0, 0
+        self._skips, self.skipped_steps = False, 0
 
     @abstractmethod
     def loss(self, batch: Samples) -> Tensor:
@@ -86,6 +90,41 @@ class GenerativeModel(LightningModule, ABC):
             for module in was_training:
                 module.training = True
 
+    @contextmanager
+    def holding(self, checkpoint: dict[str, Any]) -> Iterator[None]:
+        """Within the context the model holds the weights and the average of a Lightning checkpoint; afterwards, also
+        on an error, its own."""
+        weights, average = copy.deepcopy(self.state_dict()), self._average.state_dict()
+        try:
+            self.load_state_dict(checkpoint["state_dict"])
+            self._average.load_state_dict(checkpoint["ema"])
+            yield
+        finally:
+            self.load_state_dict(weights)
+            self._average.load_state_dict(average)
+
+    def weights_digest(self) -> str:
+        """A hash of all that samples depend on: the averaged weights, the frozen ones and the buffers."""
+        self._place_average()
+        fixed = [t for t in self.state_dict(keep_vars=True).values() if isinstance(t, Tensor) and not t.requires_grad]
+        digest = hashlib.sha256()
+        for tensor in [*self._average.shadow, *fixed]:
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()[:32]
+
+    def require_finite(self, where: str) -> None:
+        """Raises:
+        RunError: a weight or an average is not finite; such a state must not be saved.
+        """
+        if not (_finite(list(self.parameters())) and _finite(self._average.shadow)):
+            raise RunError(
+                where,
+                found="weights that are NaN or infinite",
+                expected="finite weights",
+                do="the same command continues from the last checkpoint, before it happened: lower the learning rate, "
+                "clip gradients (trainer.gradient_clip_val) or set loop.nonfinite=skip",
+            )
+
     def begin_generation(
         self,
         *,
@@ -93,9 +132,17 @@ class GenerativeModel(LightningModule, ABC):
         generation: int,
         learning_rate: float | None = None,
         warmup_steps: int | None = None,
+        nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
-        """Tell the model which generation it trains next, and the schedule of it where that is not its own."""
+        """Tell the model which generation it trains next, and the schedule of it where that is not its own.
+
+        Args:
+            nonfinite: with ``skip``, a step whose gradients are not finite leaves weights, optimizer and average as
+                they were, at the price of waiting for the device in every step. With ``stop`` the loop ends the
+                run when it sees such a loss or such weights.
+        """
         self._seed, self._generation = seed, generation
+        self._skips, self.skipped_steps = nonfinite == "skip", 0
         self._rate = self.learning_rate if learning_rate is None else learning_rate
         self._warmup = self.warmup_steps if warmup_steps is None else warmup_steps
 
@@ -159,8 +206,14 @@ class GenerativeModel(LightningModule, ABC):
         rate = self._rate * min(1.0, (batch_idx + 1) / max(1, self._warmup))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self._average.update(self._trainable)
+        skipped = self.skipped_steps
+        closure = optimizer_closure
+        # A gradient scaler (16-mixed) leaves out such steps by itself, and often, while it looks for its scale.
+        if closure is not None and self._skips and getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            closure = self._dropping_bad_gradients(closure)
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        if self.skipped_steps == skipped:
+            self._average.update(self._trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ema"] = self._average.state_dict()
@@ -176,6 +229,22 @@ class GenerativeModel(LightningModule, ABC):
         else:
             super().__setattr__(name, value)
 
+    def _dropping_bad_gradients(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """``closure``, which leaves no gradients behind if any is not finite: the optimizer then has nothing to do.
+
+        After backward the gradients are averaged over processes, so all of them decide alike.
+        """
+
+        def run() -> Any:
+            result = closure()
+            if not _finite([w.grad for w in self._trainable if w.grad is not None]):
+                for weight in self._trainable:
+                    weight.grad = None
+                self.skipped_steps += 1
+            return result
+
+        return run
+
     def _place_average(self) -> None:
         """Start the average from the weights if there is none yet, and bring a loaded one to the device."""
         self._trainable = self._weights()  # looked up once, since walking through a network takes a while
@@ -185,3 +254,10 @@ class GenerativeModel(LightningModule, ABC):
 
     def _weights(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]
+
+
+@torch.no_grad()
+def _finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether all numbers are finite, by the largest of each tensor: a sum of squares could overflow."""
+    largest = torch._foreach_norm([t for t in tensors if t.numel()], ord=math.inf) if tensors else ()
+    return not largest or bool(torch.stack(largest).isfinite().all())
