@@ -1,19 +1,31 @@
 """The command line: ``python train.py --config NAME`` and ``python -m sc_loops VERB ...``.
 
-Exit status: 0 done, 1 a run ended early with its state saved, 2 bad input and nothing was started, 130 Ctrl-C.
+Exit status: 0 done, 1 a run ended early with its state saved, 2 bad input and nothing was started, 130 stopped by
+Ctrl-C, 143 stopped by SIGTERM or SIGUSR1 (both with everything saved).
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sc_loops import config
-from sc_loops.errors import Complaint, RunError, UsageError
+from sc_loops.errors import Complaint, RunError, Stopped, UsageError, within
+
+if TYPE_CHECKING:
+    from sc_loops.processes import Processes
+    from sc_loops.run import Run
+
+# What the first process of a machine tells those that Lightning starts from it: the run and its checkpoint.
+_JOINED = "SC_LOOPS_JOINED_RUN"
 
 _TRAIN = """\
 Train a generative model on its own, curated output.
@@ -88,33 +100,90 @@ def report(arguments: Sequence[str] | None = None) -> int:
 def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> int:
     # Imported here so that --help and typing errors answer at once.
     from sc_loops.experiment import build, resolved_config
-    from sc_loops.reporting.report import write_report
-    from sc_loops.run_choice import choose_run
+    from sc_loops.processes import Processes
+    from sc_loops.run import Run
+    from sc_loops.trainer import TrainerOptions, join
 
     sys.path.insert(0, str(Path.cwd()))  # a user's own components are found from where they stand
     _quieten()
     resolved = resolved_config(name, overrides)
+    if _JOINED in os.environ:  # Lightning started this process with the same command, to join the first one's run
+        path, checkpoint = json.loads(os.environ[_JOINED])
+        experiment = build(resolved, Run(path))
+        experiment.prepare(Processes())
+        experiment.fit(checkpoint and Path(checkpoint))
+        return 0
+    if dry_run:
+        return _start(name, resolved, overrides, Processes(), dry_run=True, fresh=fresh)
+    with within("trainer"):
+        options = TrainerOptions(**resolved["trainer"])
+    together = join(options)
+    try:
+        return _start(name, resolved, overrides, together, dry_run=False, fresh=fresh)
+    except BaseException as error:
+        together.fail(error)
+        raise
+    finally:
+        together.close()
+
+
+def _start(
+    name: str, resolved: dict[str, Any], overrides: Sequence[str], together: Processes, *, dry_run: bool, fresh: bool
+) -> int:
+    """Choose the run, check, open it and go; where several processes were started together, rank 0 decides."""
+    from sc_loops import opening, run_lock
+    from sc_loops.experiment import build, resolved_config
+    from sc_loops.run import Run
+    from sc_loops.run_choice import choose_run
+
     recipe = resolved_config(name, ()) if overrides else resolved
-    # Lightning starts the other processes of this machine with the same command; they join the run of the first.
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    run = choose_run(resolved, recipe, config.find(name).stem, fresh=fresh and first)
+    stem = config.find(name).stem
+
+    def chosen(claim: bool) -> Run:
+        # The name is decided, since on another node ``output`` may be another place.
+        decided = together.decided(lambda: choose_run(resolved, recipe, stem, fresh=fresh, claim=claim).name)
+        return Run(Path(resolved["output"]) / decided)
+
+    run = chosen(claim=False)
     experiment = build(resolved, run)
     last = experiment.loop.generations
-    if not dry_run and any(row["generation"] >= last for row in run.rows()):
-        if not run.report_path.exists() or run.report_path.stat().st_mtime < run.metrics_path.stat().st_mtime:
-            write_report(run)
-        print(f"{run.path} is finished ({last} generations). Report: {run.report_path}")
-        print("Start over beside it with --fresh, or continue it with a higher loop.generations.")
+
+    def finished() -> bool:
+        return any(row["generation"] >= last for row in run.rows()) and not opening.damaged_pools(run)
+
+    if not dry_run and together.decided(finished):
+        if together.rank == 0:
+            _say_finished(run, last)
         return 0
     experiment.check()
     if dry_run:
         print(config.to_yaml(resolved), end="")
         return 0
-    experiment.prepare()
-    if first:
-        experiment.write_record(resolved)
-    experiment.fit()
+    experiment.prepare(together)
+    run = chosen(claim=True) if fresh else run
+    lock = None
+    try:
+        if together.rank == 0:
+            lock = run_lock.hold(run.path)
+        checkpoint = experiment.open(run, together)
+        if together.rank == 0:
+            experiment.write_record(resolved)
+        os.environ[_JOINED] = json.dumps([str(run.path), checkpoint and str(checkpoint)])
+        experiment.fit(checkpoint, together if together.world_size > 1 else None)
+    finally:
+        os.environ.pop(_JOINED, None)
+        if lock is not None:
+            lock.release()
     return 0
+
+
+def _say_finished(run: Run, last: int) -> None:
+    from sc_loops.reporting.report import write_report
+
+    if not run.report_path.exists() or run.report_path.stat().st_mtime < run.metrics_path.stat().st_mtime:
+        write_report(run)
+    print(f"{run.path} is finished ({last} generations). Report: {run.report_path}")
+    print("Start over beside it with --fresh, or continue it with a higher loop.generations.")
 
 
 def _report(path: str) -> int:
@@ -133,22 +202,29 @@ def _report(path: str) -> int:
 
 
 def _guarded(command: Callable[[], int], *, debug: bool) -> int:
-    """Run ``command``; an error becomes a message and an exit status instead of a traceback."""
+    """Run ``command``; an error becomes a message and an exit status instead of a traceback. Of several processes
+    the first one speaks."""
+    first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")))) == 0
+    out = sys.stderr if first else io.StringIO()
     try:
         return command()
+    except Stopped as stop:
+        how = signal.Signals(stop.signum).name
+        print(f"stopped by {how} with everything saved. The same command continues from here.", file=out)
+        return int(stop.code or 0)
     except KeyboardInterrupt:
-        print("\ninterrupted. The same command continues after the last finished generation.", file=sys.stderr)
+        print("\ninterrupted. The same command continues from what is on disk.", file=out)
         return 130
     except Exception as error:
         if debug:
             raise
         if isinstance(error, Complaint):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error}", file=out)
         else:
-            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-            print("This should not happen; --debug shows where it did.", file=sys.stderr)
+            print(f"error: {type(error).__name__}: {error}", file=out)
+            print("This should not happen; --debug shows where it did.", file=out)
         if isinstance(error, RunError):
-            print("What was finished is saved; the same command continues from there.", file=sys.stderr)
+            print("What was finished is saved; the same command continues from there.", file=out)
         return 2 if isinstance(error, UsageError) else 1
 
 

@@ -8,6 +8,7 @@ Two kinds reach the command line, each printed without a traceback:
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -44,6 +45,15 @@ class InvalidValue(UsageError, ValueError):
 
 class RunError(Complaint):
     """A run under way cannot go on (a model that samples NaN, a reward that raises). Exit status 1."""
+
+
+class Stopped(SystemExit):
+    """A signal asked the run to stop, and it did so with everything saved. Uncaught, it is the exit status: 130 for
+    Ctrl-C, 143 for SIGTERM and for SIGUSR1, by which SLURM is asked to say that the time is up."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(130 if signum == signal.SIGINT else 143)
 
 
 def require(condition: bool, option: str, found: object, expected: str, do: str = "") -> None:

@@ -4,50 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lightning import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-
-from sc_loops import config, schema
+from sc_loops import config, opening, schema
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
+from sc_loops.disk import expected_bytes, free_bytes, used_bytes
 from sc_loops.environment import environment
 from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
 from sc_loops.networks.classifier import Classifier
+from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
 from sc_loops.reporting.dashboard import WandbDashboard
 from sc_loops.reporting.report import HtmlReport
 from sc_loops.reporting.terminal import Terminal
 from sc_loops.run import Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerOptions:
-    """Passed on to ``lightning.Trainer``; its documentation says what they mean."""
-
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    strategy: str = "auto"
-    num_nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    gradient_clip_val: float | None = None
-
-    def __post_init__(self) -> None:
-        require(self.num_nodes >= 1, "num_nodes", self.num_nodes, "an integer >= 1")
-        clip = self.gradient_clip_val
-        require(clip is None or 0 < clip < math.inf, "gradient_clip_val", clip, "a number > 0, or null")
+from sc_loops.trainer import TrainerOptions
 
 
 @dataclass(kw_only=True)
@@ -86,10 +68,10 @@ class Experiment:
         """Find what would fail later, as far as it can be known without doing any work.
 
         Raises:
-            UsageError: options that do not go together, or a reward that fails on real samples.
+            UsageError: options that do not go together, a reward that fails on real samples, or too small a disk.
         """
         self._module()
-        processes = self._trainer().world_size
+        processes = self.trainer.trainer().world_size
         shared = self.batch_size % processes == 0
         require(shared, "batch_size", self.batch_size, f"a multiple of the {processes} processes, which share it")
         with within("loop"):
@@ -99,19 +81,53 @@ class Experiment:
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare
         if self.reward is not None and needs_nothing:
             check_reward(self.reward, self.data)
+        self._check_disk()
 
-    def prepare(self) -> None:
+    def prepare(self, processes: Processes) -> None:
         """Prepare the classifier and with it try the reward: the work that comes before the run is recorded.
+
+        Rank 0 does it first, and the others find the result in the cache.
 
         Raises:
             UsageError: the classifier cannot be prepared, or the reward fails on real samples.
         """
         if self.classifier is not None:
-            with blaming("classifier", "a classifier that can be prepared"):
-                accuracies = self.classifier.prepare(Path(self.output) / "classifiers")
-            self.loop.facts |= {f"classifier/{key}": value for key, value in accuracies.items()}
+            cache = Path(self.output) / "classifiers"
+            if processes.rank == 0:
+                self._prepare_classifier(cache)
+            made = processes.decided(lambda: sorted(path.name for path in cache.glob("*")))
+            fetch(cache, [name for name in made if not (cache / name).exists()], processes)
+            if processes.rank != 0:
+                self._prepare_classifier(cache)
         if self.reward is not None:
             check_reward(self.reward, self.data)
+
+    def _prepare_classifier(self, cache: Path) -> None:
+        assert self.classifier is not None
+        with blaming("classifier", "a classifier that can be prepared"):
+            accuracies = self.classifier.prepare(cache)
+        self.loop.facts |= {f"classifier/{key}": value for key, value in accuracies.items()}
+
+    def _check_disk(self) -> None:
+        """Note how much of the disk the run will take, and refuse to start where there is less."""
+        loop, free = self.loop, free_bytes(self.loop.run.path)
+        sample, columns = self.data.train.x[0], 16  # index, condition, reward
+        expected = expected_bytes(
+            model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
+            sample_bytes=sample.numel() * sample.element_size() + columns,
+            pool_items=loop.pool_items,
+            generations=loop.generations,
+            keep=loop.keep,
+        )
+        loop.facts |= {"disk/expected_bytes": expected, "disk/free_bytes": free}
+        left = expected - used_bytes(loop.run) if loop.run.path.exists() else expected
+        require(
+            left <= free,
+            "output",
+            self.output,
+            f"a disk with {left / 1e9:.2f} GB free, about what this run takes; {free / 1e9:.2f} GB are",
+            do="bound what is kept, as with loop.keep.last=2, free some space, or give another output=...",
+        )
 
     def write_record(self, resolved: dict[str, Any]) -> None:
         """Make the run directory, with config.yaml and env.json in it."""
@@ -121,46 +137,56 @@ class Experiment:
             write_atomically(run.config_path, config.to_yaml(resolved))
             write_atomically(run.path / "env.json", json.dumps(environment(), indent=2) + "\n")
 
-    def fit(self) -> None:
-        """Run the loop, from its last checkpoint if there is one, to its last generation.
+    def open(self, run: Run, processes: Processes) -> Path | None:
+        """Have ``run`` whole on every node; the checkpoint from which it continues, or None.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, which Lightning would make an exit of status 1.
-            RunError: the run cannot go on, or was told to end by SIGTERM.
+            UsageError: something that the run needs is damaged and cannot be made again.
         """
-        run, loop = self.loop.run, self.loop
+        self.loop.run = run
+
+        def opened() -> dict[str, Any]:
+            checkpoint = opening.mend(run)
+            needed = opening.needed(run, checkpoint) if processes.world_size > 1 else {}
+            return {"checkpoint": checkpoint and checkpoint.name, "needed": needed}
+
+        found = processes.decided(opened)
+        if processes.world_size > 1:
+            fetch(run.path, opening.lacking(run, found["needed"]), processes)
+        return run.checkpoints / found["checkpoint"] if found["checkpoint"] else None
+
+    def fit(self, checkpoint: Path | None, processes: Processes | None = None) -> None:
+        """Run the loop, from ``checkpoint`` if there is one, to its last generation.
+
+        Args:
+            checkpoint: what ``open`` returned.
+            processes: those that were joined already; by default those that the trainer starts.
+
+        Raises:
+            Stopped: a signal asked for it; all is saved.
+            KeyboardInterrupt: something inside raised it.
+            RunError: the run cannot go on.
+        """
+        loop = self.loop
         loop.observers = [Terminal(), HtmlReport(), self.wandb]
-        checkpoint = run.last_checkpoint if run.last_checkpoint.exists() else None
+        loop.processes, loop.patience = processes, self.trainer.patience
         try:
-            self._trainer().fit(self.model, self._module(), ckpt_path=checkpoint)
+            trainer = self.trainer.trainer(loop, epochs=loop.generations + 1)
+            trainer.fit(self.model, self._module(), ckpt_path=checkpoint)
         except UsageError as error:  # nobody can be told before what only a run under way finds out
             raise RunError(error.where, found=error.found, expected=error.expected, do=error.do) from error
-        except SIGTERMException as stop:
-            raise RunError("the run", found="SIGTERM", expected="to run to its last generation") from stop
         except SystemExit as stop:
-            if isinstance(stop.__context__, KeyboardInterrupt):
+            if isinstance(stop.__context__, KeyboardInterrupt):  # one that a component raised; Lightning makes it 1
                 raise KeyboardInterrupt from stop
             raise
         finally:
             for observer in loop.observers:
                 observer.closed()
+            if loop.processes is not None:
+                loop.processes.wait_for_children()
 
     def _module(self) -> LoopDataModule:
         return LoopDataModule(self.data, batch_size=self.batch_size, seed=self.seed)
-
-    def _trainer(self) -> Trainer:
-        """A plain Lightning trainer that leaves progress, checkpoints and records to the loop."""
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        with blaming("trainer", "options that lightning.Trainer takes on this machine"):
-            return Trainer(
-                **vars(self.trainer),
-                callbacks=[self.loop],
-                max_epochs=self.loop.generations + 1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
 
 
 def resolved_config(name: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,31 +10,37 @@ transforms them and writes the pool, which the next epoch's loader mixes with th
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Literal
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward, check_reward
-from sc_loops.curation.stage import Stage, StageLike
-from sc_loops.data.files import read_tensors, write_tensors
+from sc_loops.curation.stage import Stage, StageLike, outputs_of
+from sc_loops.data.files import read_tensors, write_tensors, writing
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
+from sc_loops.disk import Keep, prune
 from sc_loops.errors import RunError, UsageError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.losses import LossLog
+from sc_loops.processes import Processes
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
 from sc_loops.samples import Observation, Samples
 from sc_loops.synthesis import Stopwatch, Synthesis, plan_chunks
+
+KEEP_ALL = Keep()
 
 
 class SelfConsumingLoop(Callback):
@@ -42,7 +48,8 @@ class SelfConsumingLoop(Callback):
 
     Give it to a plain ``lightning.Trainer`` and fit a ``GenerativeModel`` on a ``LoopDataModule``. The loop sets
     the trainer's number of epochs and has it ask for a new loader in each. Fitting again from
-    ``run.last_checkpoint`` continues where the run stopped.
+    ``run.saved.newest()`` continues where the run stopped. SIGTERM, SIGUSR1 and Ctrl-C let the present step or chunk
+    end, save, and raise ``Stopped``.
 
     Args:
         run: the run directory, or its path.
@@ -63,6 +70,11 @@ class SelfConsumingLoop(Callback):
         preview: size of the sample grid that is drawn from the same noise in every generation.
         start: a checkpoint of this kind of model, used as generation 0 instead of training it.
         log_every: optimizer steps between two rows of the training loss.
+        checkpoint_steps: optimizer steps between two checkpoints inside a generation; None leaves it to the clock.
+        checkpoint_minutes: minutes between two checkpoints inside a generation; None makes none by the clock.
+        keep: the generations whose checkpoint and samples stay on disk; by default all.
+        nonfinite: what a training step with NaN or infinite gradients does: end the run (``stop``), or leave the
+            weights as they are and be counted as ``skipped_steps`` (``skip``).
     """
 
     def __init__(
@@ -85,6 +97,10 @@ class SelfConsumingLoop(Callback):
         preview: int = 64,
         start: str | None = None,
         log_every: int = 50,
+        checkpoint_steps: int | None = None,
+        checkpoint_minutes: float | None = 10.0,
+        keep: Keep = KEEP_ALL,
+        nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         require(generations >= 0, "generations", generations, "an integer >= 0")
         require(
@@ -97,23 +113,33 @@ class SelfConsumingLoop(Callback):
         require(1 <= chunk_size <= 10**7, "chunk_size", chunk_size, "an integer in 1..10000000")
         require(1 <= preview <= 10**4, "preview", preview, "an integer in 1..10000")
         require(log_every >= 1, "log_every", log_every, "an integer >= 1")
+        possible = checkpoint_steps is None or checkpoint_steps >= 1
+        require(possible, "checkpoint_steps", checkpoint_steps, "an integer >= 1, or null")
+        possible = checkpoint_minutes is None or checkpoint_minutes > 0
+        require(possible, "checkpoint_minutes", checkpoint_minutes, "a number > 0, or null")
         self.run = run if isinstance(run, Run) else Run(run)
         self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, observers, seed
         self.generations, self.synthetic_ratio, self.stages = generations, synthetic_ratio, list(stages)
         self.first, self.later, self.retraining = first, later, retraining
         self.samples, self.chunk_size, self.conditions = samples, chunk_size, conditions
         self.preview, self.start, self.log_every = preview, start, log_every
+        self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
+        self.keep, self.nonfinite = keep, nonfinite
         self.facts: Row = {}  # further constants of the run, recorded with the loop's own
+        self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
+        self.patience: dict[str, float] = {}  # options of ``Processes.of``
         self._trained = -1  # the last generation whose training is complete
         self._training_row: Row = {}  # what is known of that training
+        self._inside: Row | None = None  # how far the next one is, when it was interrupted
 
-    # The state of a run is how many generations were trained; all else is on disk or a function of the seed.
+    # The state of a run is how much was trained; all else is on disk or a function of the seed.
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trained": self._trained, "training_row": self._training_row}
+        return {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._trained, self._training_row = state_dict["trained"], state_dict["training_row"]
+        self._inside = state_dict.get("inside")
 
     # What Lightning calls, in the order in which it does.
 
@@ -123,71 +149,88 @@ class SelfConsumingLoop(Callback):
         model, module = _model(pl_module), _data_module(trainer)
         trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
+        self.processes = self.processes or Processes.of(trainer, **self.patience)
+        self.processes.signals.listen()
         self.plan(model, module.data)
         if self.reward is not None:
             check_reward(self.reward, module.data)
-        if trainer.is_global_zero:
-            self.run.open(self._facts(trainer, model, module), module.data)
+        if self.processes.local_rank == 0:
+            self.run.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.retraining == "from_scratch" and not self.run.initial_weights.exists():
                 write_tensors(self.run.initial_weights, model.state_dict())
+        if trainer.is_global_zero:
+            self.run.open(self._facts(trainer, model, module), module.data)
+            self._recorded = max((row["step"] for row in self.run.training_rows()), default=0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._trained < 0 and self.start:
-            _model(pl_module).load_weights(Path(self.start))
+        model = _model(pl_module)
+        if self._trained < 0 and self._inside is None and self.start:
+            model.load_weights(Path(self.start))
             self._trained = 0
             self._training_row = {"real_items": 0, "synthetic_items": 0, "items_seen": 0}
         self._tell(trainer, "run_started", self.run, self.generations, self._trained + 1)
-        if self._trained >= 0:
-            self._finish_generation(trainer, pl_module)
+        for generation in self._together.decided(self._unfinished):
+            with self._as_of(generation, model):
+                self._finish_generation(generation, trainer, model)
         if self._trained < self.generations:
             self._mix_next(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._together.signals.listen()  # again, since Lightning has just installed its own handlers
+        if self._inside is not None:  # Lightning does not start an epoch that it continues
+            self._begin_training(trainer, _model(pl_module))
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model, generation = _model(pl_module), self._trained + 1
-        training = self._training(generation)
-        model.begin_generation(
-            seed=self.seed,
-            generation=generation,
-            learning_rate=training.learning_rate,
-            warmup_steps=training.warmup_steps,
-        )
-        if self.retraining == "from_scratch" and generation > 0:
-            model.restart(read_tensors(self.run.initial_weights))
-        self._losses = LossLog(
-            f"the training loss of generation {generation}", every=self.log_every, reduce=trainer.strategy.reduce
-        )
-        self._started = perf_counter()
+        self._begin_training(trainer, _model(pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         steps, done = _data_module(trainer).steps, batch_idx + 1
+        self._together.advance()
         mean = self._losses.add(outputs["loss"], last=done == steps)
-        if mean is not None and trainer.is_global_zero:
+        # After an interruption some steps are done again, to the same end; they are recorded once.
+        if mean is not None and trainer.is_global_zero and trainer.global_step > self._recorded:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             row = {"step": trainer.global_step, "train/loss": mean, "train/learning_rate": rate}
             self.run.record(row)
+            self._recorded = trainer.global_step
             self._tell(trainer, "training_row", self.run, row)
         self._tell(trainer, "progress", self._trained + 1, "training", done, steps, "steps")
+        if done < steps:
+            stop, due = self._agreed(trainer, done)
+            if stop or due or (self.checkpoint_steps and done % self.checkpoint_steps == 0):
+                self._save_inside(trainer, _model(pl_module), done)
+            if stop:
+                self._together.stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = _data_module(trainer)
+        module, model = _data_module(trainer), _model(pl_module)
+        model.require_finite(f"generation {self._trained + 1}, at the end of its training")
         self._trained += 1
+        self._inside = None
         self._training_row = {
             "real_items": module.real_items,
             "synthetic_items": module.synthetic_items,
             "items_seen": self._training_row.get("items_seen", 0) + module.steps * module.batch_size,
             "train/loss": self._losses.mean,
-            "seconds/training": perf_counter() - self._started,
+            **({"skipped_steps": model.skipped_steps} if self.nonfinite == "skip" else {}),
+            "seconds/training": self._seconds_trained(),
         }
-        self._save(trainer)
-        self._finish_generation(trainer, pl_module)
+        self._save(trainer, self.run.checkpoint(self._trained))
+        self._finish_generation(self._trained, trainer, model)
         if self._trained < self.generations:
             self._mix_next(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._trained == self.generations:
             self._tell(trainer, "run_finished", self.run)
+        self._together.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self.processes is not None:
+            self.processes.fail(exception)
+            self.processes.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
         """Plan the chunks that every generation draws.
@@ -212,7 +255,90 @@ class SelfConsumingLoop(Callback):
         )
         self._synthesis.check(model)
 
-    # The steps of one generation.
+    @property
+    def pool_items(self) -> int:
+        """How many samples a pool will hold, as far as the stages say it. Known after ``plan``."""
+        return sum(outputs_of(self.stages, chunk.size) for chunk in self._chunks)
+
+    # Training.
+
+    def _begin_training(self, trainer: Trainer, model: GenerativeModel) -> None:
+        """Set out on the next generation, or go on where it was interrupted."""
+        generation, inside = self._trained + 1, self._inside
+        training = self._training(generation)
+        model.begin_generation(
+            seed=self.seed,
+            generation=generation,
+            learning_rate=training.learning_rate,
+            warmup_steps=training.warmup_steps,
+            nonfinite=self.nonfinite,
+        )
+        self._losses = LossLog(
+            f"the training loss of generation {generation}",
+            every=self.log_every,
+            reduce=trainer.strategy.reduce,
+            skip=self.nonfinite == "skip",
+        )
+        self._started = perf_counter()
+        if inside is not None:
+            self._losses.load_state_dict(inside["losses"])
+            model.skipped_steps = inside["skipped_steps"]
+            self._started -= inside["seconds"]
+            self._inside = None
+        elif self.retraining == "from_scratch" and generation > 0:
+            model.restart(read_tensors(self.run.initial_weights))
+        self._saved_at = monotonic()
+        self._agreed_at, self._agree_next = (0, monotonic()), 1
+
+    def _agreed(self, trainer: Trainer, done: int) -> tuple[bool, bool]:
+        """Whether to stop, and whether a checkpoint is due by the clock, after step ``done``: the same on all ranks.
+
+        Several ranks ask one another about once a second, and in the first step.
+        """
+        stop = self._together.stop_requested
+        minutes = self.checkpoint_minutes
+        due = minutes is not None and trainer.is_global_zero and monotonic() - self._saved_at > 60 * minutes
+        if trainer.world_size == 1:
+            return stop, due
+        if done < self._agree_next and done % self.log_every:
+            return False, False
+        steps, seconds = done - self._agreed_at[0], monotonic() - self._agreed_at[1]
+        votes = torch.tensor([stop, due, seconds / max(1, steps)], device=trainer.strategy.root_device)
+        stops, dues, pace = trainer.strategy.reduce(votes, reduce_op="sum").tolist()
+        self._agreed_at = (done, monotonic())
+        self._agree_next = done + max(1, int(trainer.world_size / max(pace, 1e-3)))
+        return stops > 0, dues > 0
+
+    def _save_inside(self, trainer: Trainer, model: GenerativeModel, done: int) -> None:
+        """Write a checkpoint inside the generation that is trained, from which it goes on to the same end."""
+        generation = self._trained + 1
+        model.require_finite(f"generation {generation}, after step {done}")
+        self._inside = {
+            "step": done,
+            "losses": self._losses.state_dict(),
+            "skipped_steps": model.skipped_steps,
+            "seconds": self._seconds_trained(),
+        }
+        self._save(trainer, self.run.saved.step(generation, done))
+        self._inside = None
+        self._saved_at = monotonic()
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        """Write a checkpoint; on every node, where each has a file system of its own."""
+        temporary = self.run.saved.temporary(path)
+        with writing(path, 4 * sum(p.numel() * p.element_size() for p in trainer.lightning_module.parameters())):
+            trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            self.run.saved.seal(temporary, path)
+        if trainer.world_size > 1:
+            self._together.meet()
+            lacking = [] if path.exists() else [path.name + ".sha256", path.name]
+            fetch(self.run.checkpoints, lacking, self._together)
+
+    def _seconds_trained(self) -> float:
+        return perf_counter() - self._started
+
+    # From a trained generation to its pool and row.
 
     def _mix_next(self, trainer: Trainer) -> None:
         """Hand the last pool to the next generation; the next loader serves the mixture."""
@@ -227,50 +353,123 @@ class SelfConsumingLoop(Callback):
             synthetic_ratio=self.synthetic_ratio,
             training=self._training(generation),
             seed=self.seed,
+            start=0 if self._inside is None else self._inside["step"],
         )
 
-    def _finish_generation(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the pool and the row of the last trained generation behind, as far as they are not there yet."""
-        generation, clock = self._trained, Stopwatch()
+    def _unfinished(self) -> list[int]:
+        """The generations trained so far that lack a pool, part of one, or their row, and can be finished."""
+        rows, found = {row["generation"] for row in self.run.rows()}, []
+        for generation in range(self._trained):
+            pool = self.run.pool(generation)
+            lacks = pool.path.exists() and (not pool.finished or generation not in rows)
+            if lacks and self.run.saved.intact(self.run.checkpoint(generation)):
+                found.append(generation)
+        return found + [self._trained] * (self._trained >= 0)
+
+    @contextmanager
+    def _as_of(self, generation: int, model: GenerativeModel) -> Iterator[None]:
+        """Within the context the model has the weights with which the training of ``generation`` ended."""
+        finished = self._together.decided(lambda: generation == self._trained and self._inside is None)
         pool = self.run.pool(generation)
-        if not pool.finished:
-            self._fill(pool, trainer, _model(pl_module), clock)
-            trainer.strategy.barrier()
-            if trainer.is_global_zero:
-                pool.finish(generation, self._chunks)
-        if trainer.is_global_zero and generation not in {row["generation"] for row in self.run.rows()}:
+        if finished or self._together.decided(lambda: pool.finished and self._has_row(generation)):
+            yield
+            return
+        path = self.run.checkpoint(generation)
+        if not self.run.saved.intact(path):
+            raise RunError(
+                str(pool.path),
+                found=f"a pool that is not whole, and no checkpoint of generation {generation} to make it from",
+                expected=f"the pool, or {path.name}",
+                do="restore one of them from a backup, or start over beside this run with --fresh",
+            )
+        checkpoint, row = torch.load(path, map_location="cpu", weights_only=True), self._training_row
+        self._training_row = checkpoint["callbacks"][self.state_key]["training_row"]
+        try:
+            with model.holding(checkpoint):
+                yield
+        finally:
+            self._training_row = row
+
+    def _finish_generation(self, generation: int, trainer: Trainer, model: GenerativeModel) -> None:
+        """Leave the pool and the row of a trained generation behind, as far as they are not there yet."""
+        clock, together = Stopwatch(), self._together
+        made = together.decided(lambda: not self.run.pool(generation).finished)
+        if made:
+            weights = model.weights_digest()
+            self._fill(generation, weights, trainer, model, clock)
+            together.meet()
+            self._share(generation, weights)
+            if together.local_rank == 0:
+                self.run.pool(generation).finish(generation, self._chunks, weights=weights)
+        if trainer.is_global_zero and (made or not self._has_row(generation)):
+            pool = self.run.pool(generation)
             with clock("evaluating"):
                 metrics = self._synthesis.evaluation.summarise(pool)
-            row = self._generation_row(pool, metrics, clock)
-            self.run.record(row)
-            self._tell(trainer, "generation_finished", self.run, row)
-        trainer.strategy.barrier()
+            row = self._generation_row(generation, pool, metrics, clock)
+            if not self._has_row(generation, metrics):
+                self.run.record(row)
+                self._tell(trainer, "generation_finished", self.run, row)
+        together.meet()
+        if together.local_rank == 0 and generation == self._trained:
+            prune(self.run, self.keep, generation)
 
-    def _fill(self, pool: Pool, trainer: Trainer, model: GenerativeModel, clock: Stopwatch) -> None:
+    def _has_row(self, generation: int, metrics: Row | None = None) -> bool:
+        """Whether the row of ``generation`` is recorded, and says ``metrics`` where they are given."""
+        rows = [row for row in self.run.rows() if row["generation"] == generation]
+        return bool(rows) and all(rows[-1].get(k) == v or v != v for k, v in (metrics or {}).items())
+
+    def _fill(
+        self, generation: int, weights: str, trainer: Trainer, model: GenerativeModel, clock: Stopwatch
+    ) -> None:
         """Make this rank's chunks that are not there yet, from the averaged weights."""
-        generation, started = self._trained, perf_counter()
+        pool, together, started = self.run.pool(generation), self._together, perf_counter()
         done, total = 0, sum(c.size for c in self._chunks[trainer.global_rank :: trainer.world_size])
 
         def make(chunk: Chunk) -> tuple[Samples, dict[str, Observation]]:
             clock.samples += chunk.size
             return self._synthesis.make(model, generation, chunk, clock)
 
-        clock.on_start = lambda phase: self._tell(trainer, "progress", generation, phase, done, total, "samples")
+        def began(phase: str) -> None:
+            together.advance()
+            self._tell(trainer, "progress", generation, phase, done, total, "samples")
+
+        clock.on_start = began
         with model.averaged(), trainer.precision_plugin.forward_context():
-            if trainer.is_global_zero and pool.preview is None:
+            if trainer.is_global_zero and not pool.has_preview(weights):
                 with clock("sampling"):
-                    pool.write_preview(self._synthesis.preview(model, self.preview))
-            for chunk in pool.fill(self._chunks, make, rank=trainer.global_rank, world_size=trainer.world_size):
+                    pool.write_preview(self._synthesis.preview(model, self.preview), weights)
+            for chunk in pool.fill(
+                self._chunks,
+                make,
+                weights=weights,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+                keep_going=together.check_stop,
+            ):
                 done += chunk.size
                 self._tell(trainer, "progress", generation, "writing", done, total, "samples")
         clock.seconds["writing"] = perf_counter() - started - sum(clock.seconds.values())
 
-    def _generation_row(self, pool: Pool, metrics: dict[str, float], clock: Stopwatch) -> Row:
+    def _share(self, generation: int, weights: str) -> None:
+        """Fetch the chunks that other nodes made, where this node does not see them."""
+        if self._together.world_size == 1:
+            return
+        pool = self.run.pool(generation)
+        lacking = [name for c in self._chunks if not pool.is_there(c, weights) for name in pool.names(c)]
+        preview = [] if pool.has_preview(weights) else ["preview.safetensors"]
+        fetch(pool.path, lacking + preview, self._together)
+
+    @property
+    def _together(self) -> Processes:
+        assert self.processes is not None  # set in setup
+        return self.processes
+
+    def _generation_row(self, generation: int, pool: Pool, metrics: dict[str, float], clock: Stopwatch) -> Row:
         raw = pool.manifest["raw"]
         evaluations = sum(int(o["network_evaluations"]) for o in pool.observations("loop"))
         seconds = {f"seconds/{phase}": spent for phase, spent in clock.seconds.items()}
         return {
-            "generation": self._trained,
+            "generation": generation,
             **self._training_row,
             "samples": raw,
             "pool_items": len(pool),
@@ -280,16 +479,6 @@ class SelfConsumingLoop(Callback):
             "seconds/total": self._training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
             **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
         }
-
-    def _save(self, trainer: Trainer) -> None:
-        """Write the checkpoint of the generation just trained and point last.ckpt to it."""
-        path = self.run.checkpoint(self._trained)
-        trainer.save_checkpoint(path)
-        if trainer.is_global_zero:
-            link = path.with_name(".last.tmp")
-            link.unlink(missing_ok=True)
-            link.symlink_to(path.name)
-            os.replace(link, self.run.last_checkpoint)
 
     def _training(self, generation: int) -> Training:
         return self.first if generation == 0 else self.later

@@ -6,6 +6,7 @@ weights are exact counts: a pass over n real items holds n + floor(λ n) items.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class MixtureLoader:
         batch_size: items of one optimizer step over all ranks; a multiple of ``world_size``.
         steps: number of batches.
         rank, world_size: this process takes every ``world_size``-th item of a batch, from ``rank`` on.
+        start: the batches before this one are left out, since they were trained on before an interruption.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class MixtureLoader:
         generation: int,
         rank: int = 0,
         world_size: int = 1,
+        start: int = 0,
     ) -> None:
         require(
             batch_size % world_size == 0,
@@ -115,14 +118,23 @@ class MixtureLoader:
         )
         self.items, self.steps, self.batch_size = items, steps, batch_size
         self._seed, self._generation = seed, generation
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._world_size, self._start = rank, world_size, start
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Samples]:
-        for index in self._batches():
+        for index in itertools.islice(self._batches(), self._start, None):
             yield self.items[index[self._rank :: self._world_size]]
+
+    # Lightning warns of loaders that cannot be resumed unless they have these two. Here there is nothing to remember:
+    # the loop's own state says how many steps were done, and its data module starts the loader there.
+
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        pass
 
     def _batches(self) -> Iterator[Tensor]:
         """The positions of each global batch, ``(batch_size,)``."""

@@ -28,10 +28,17 @@ class LoopDataModule(LightningDataModule):
         self.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
 
     def begin_generation(
-        self, generation: int, *, pool: Pool | None, synthetic_ratio: float, training: Training, seed: int
+        self,
+        generation: int,
+        *,
+        pool: Pool | None,
+        synthetic_ratio: float,
+        training: Training,
+        seed: int,
+        start: int = 0,
     ) -> None:
-        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it."""
-        self._seed, self._generation = seed, generation
+        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on."""
+        self._seed, self._generation, self._start = seed, generation, start
         self.items, self.real_items, self.synthetic_items = mix(
             self.data.train,
             None if pool is None else pool.samples(),
@@ -50,4 +57,5 @@ class LoopDataModule(LightningDataModule):
             generation=self._generation,
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            start=self._start,
         )

@@ -1,0 +1,70 @@
+"""Opening a run directory: one writer, and everything on disk whole, or put away so that it is made again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sc_loops.data.files import checksum
+from sc_loops.data.pool import Pool
+from sc_loops.errors import UsageError
+from sc_loops.run import Run
+
+
+def _say(line: str) -> None:
+    print(f"found: {line}", file=sys.stderr)
+
+
+def damaged_pools(run: Run) -> dict[int, list[str]]:
+    """The pools with files that are missing or were changed since they were written, and which files these are."""
+    paths = sorted((run.path / "pools").glob("[0-9]*"))
+    return {int(path.name): names for path in paths if (names := Pool(path).damaged())}
+
+
+def mend(run: Run, say: Callable[[str], None] = _say) -> Path | None:
+    """The checkpoint from which the run continues, or None, when all that it needs is whole or can be made again.
+
+    What is damaged is said, one line each. Damaged files of a pool whose weights exist, or are trained again, are
+    deleted, and the loop makes exactly them again.
+
+    Raises:
+        UsageError: the pool that the next generation trains on is damaged, and its weights are gone.
+    """
+    checkpoint = run.saved.newest(say)
+    trained = -1 if checkpoint is None else run.saved.trained(checkpoint)
+    for generation, names in damaged_pools(run).items():
+        pool, listed = run.pool(generation), ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        where = f"{pool.path}: missing or damaged: {listed}"
+        if generation > trained or run.saved.intact(run.checkpoint(generation)):
+            say(f"{where}; made again")
+            pool.discard(names)
+        elif generation < trained:
+            say(f"{where}; the checkpoint to make it from is gone too. It is not needed to go on")
+        else:
+            raise UsageError(
+                str(pool.path),
+                found=f"missing or damaged: {listed}",
+                expected=f"whole files, or {run.checkpoint(generation).name} to make them again from",
+                do="restore either from a backup, or start over beside this run with --fresh",
+            )
+    if run.cut_short:
+        say(f"{run.metrics_path}: its last line was cut short; it is recorded again")
+    return checkpoint
+
+
+def needed(run: Run, checkpoint: Path | None) -> dict[str, str]:
+    """The files, by name, from which a run continues, with their checksums."""
+    if checkpoint is None:
+        return {}
+    pool = run.pool(run.saved.trained(checkpoint)).path
+    paths = [checkpoint, *checkpoint.parent.glob(f"{checkpoint.name}.sha256")]
+    paths += [
+        path for path in [run.initial_weights, *pool.glob("*.safetensors"), *pool.glob("*.json")] if path.exists()
+    ]
+    return {str(path.relative_to(run.path)): checksum(path) for path in paths}
+
+
+def lacking(run: Run, names: dict[str, str]) -> list[str]:
+    """Those of ``needed`` files that are not the same here."""
+    return [n for n, digest in names.items() if not (run.path / n).exists() or checksum(run.path / n) != digest]

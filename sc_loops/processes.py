@@ -1,0 +1,315 @@
+"""How the processes of one run keep together: meeting without a collective, stopping in good order, naming the lost.
+
+Between collectives each rank works at its own pace: it samples its chunks, or rank 0 evaluates alone. Waiting for one
+another then goes through the key-value store that launched the process group, so no NCCL or gloo time-out runs
+meanwhile. A thread in every process tells the store once a second that the process lives and how far it is, and
+reads how the others are. A rank that is not heard of, or does not get on, ends the run with its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import Any
+
+import torch.distributed as dist
+from lightning import Trainer
+
+from sc_loops.errors import RunError, Stopped
+
+PULSE = 1.0  # seconds between two signs of life
+
+
+class Signals:
+    """SIGTERM, SIGUSR1 (what SLURM is asked to send before the time is up) and Ctrl-C become ``requested``, which
+    the loop looks at after each step and before each chunk. A second Ctrl-C ends the process at once."""
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self.on_second_interrupt: Callable[[], None] = lambda: None
+
+    def listen(self) -> None:
+        """(Re)install the handlers: Lightning installs its own, which run a collective inside a handler."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+                signal.signal(signum, self._received)
+
+    def _received(self, signum: int, frame: object) -> None:
+        if self.requested is None:
+            self.requested = signum
+            if signum == signal.SIGINT and os.environ.get("LOCAL_RANK", "0") == "0":
+                # Not print(), which a handler may have interrupted half way.
+                os.write(2, b"\nstopping after the present step or chunk; Ctrl-C again stops at once\n")
+        elif signum == signal.SIGINT:
+            self.on_second_interrupt()
+            _end(130)
+
+
+class Processes:
+    """The processes of a run as one of them sees it. Methods named in the plural of a run do nothing special when
+    there is one process only.
+
+    Args:
+        rank, world_size, local_rank: of this process.
+        timeout: seconds without progress after which a rank counts as hung.
+        lost_after: seconds without a sign of life after which a rank counts as lost.
+    """
+
+    def __init__(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        local_rank: int = 0,
+        *,
+        timeout: float = 1800.0,
+        lost_after: float = 60.0,
+    ) -> None:
+        self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
+        self.timeout, self.lost_after = timeout, lost_after
+        self.signals = Signals()
+        self.signals.on_second_interrupt = self._end_children
+        self.children: Sequence[subprocess.Popen[Any]] = ()  # those that Lightning started from this one
+        self._progress, self._meetings = 0, 0
+        self._waiting = False
+        self._store: Any = None
+        self._over = threading.Event()
+
+    @classmethod
+    def of(cls, trainer: Trainer, *, timeout: float = 1800.0, lost_after: float = 60.0) -> Processes:
+        """The processes of ``trainer``, whose process group is there already where there are several."""
+        strategy = trainer.strategy
+        rank, world_size = trainer.global_rank, trainer.world_size
+        processes = cls(rank, world_size, trainer.local_rank, timeout=timeout, lost_after=lost_after)
+        launcher = getattr(strategy, "launcher", None)
+        processes.children = getattr(launcher, "procs", ())
+        if world_size > 1:
+            processes._watch_over_all()
+        return processes
+
+    # Stopping.
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a signal reached this process, or another one, which told the store."""
+        return self.signals.requested is not None
+
+    def stop(self) -> None:
+        """Leave in good order, and let those that wait for this process know.
+
+        Raises:
+            Stopped: always.
+        """
+        signum = self.signals.requested or signal.SIGTERM
+        if self._store is not None:
+            self._store.set("left", str(int(signum)))
+            self._store.set(f"left/{self.rank}", "")
+            # A launcher that sees one process end may kill those that are still in their chunk.
+            everybody, deadline = [f"left/{rank}" for rank in range(self.world_size)], monotonic() + self.timeout
+            self._waiting = True
+            while not self._store.check(everybody) and monotonic() < deadline:
+                sleep(0.2)
+            self._over.set()
+        raise Stopped(signum)
+
+    def check_stop(self) -> None:
+        """Raise ``Stopped`` if a stop was requested. Called where no other process waits in a collective."""
+        if self.stop_requested:
+            self.stop()
+
+    # Keeping together.
+
+    def advance(self) -> None:
+        """Note that this process got on: a step, a chunk."""
+        self._progress += 1
+
+    def meet(self) -> None:
+        """Wait until all processes are here.
+
+        Raises:
+            Stopped: another process left before it came here.
+            RunError: another process failed.
+        """
+        self.advance()
+        if self._store is None:
+            return
+        self._meetings += 1
+        place = f"meeting/{self._meetings}"
+        self._store.set(f"{place}/{self.rank}", "here")
+        self._wait_for([f"{place}/{rank}" for rank in range(self.world_size)])
+
+    def decided(self, decide: Callable[[], Any]) -> Any:
+        """What ``decide`` returns on rank 0 (plain JSON values), on every rank."""
+        if self._store is None:
+            return decide()
+        self._meetings += 1
+        place = f"decision/{self._meetings}"
+        if self.rank == 0:
+            decision = decide()
+            self._store.set(place, json.dumps(decision))
+            return decision
+        self._wait_for([place])
+        return json.loads(self._store.get(place))
+
+    def _wait_for(self, keys: list[str]) -> None:
+        self._waiting, pause = True, 0.002
+        while not self._store.check(keys):
+            if self._store.check(["failed"]):
+                self._over.set()
+                raise _failure(self._store.get("failed").decode())
+            if self._store.check(["left"]):
+                self.signals.requested = int(self._store.get("left"))
+                self.stop()
+            sleep(pause)
+            pause = min(0.5, pause * 1.5)
+        self._waiting = False
+        self.advance()
+
+    # Failing.
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the others that this process failed. A broken connection is somebody else's failure, whom the watch
+        is given time to name (it then ends this process)."""
+        if self._store is None or isinstance(error, Stopped) or self._over.is_set():
+            return
+        if _is_connection(error):
+            sleep(self.lost_after + 3 * PULSE)
+        text = f"rank {self.rank}: {error}" if str(error) else f"rank {self.rank}: {type(error).__name__}"
+        try:
+            self._store.compare_set("failed", "", json.dumps({"rank": self.rank, "message": text}))
+        except Exception:
+            return  # the store is gone, and with it whoever might have read it
+        sleep(2 * PULSE)  # until it was read
+
+    def close(self) -> None:
+        """End the watch: from here on nobody waits for this process, nor it for them."""
+        self._over.set()
+
+    def wait_for_children(self) -> None:
+        """On the process that started others, wait until these have ended, so that all end together."""
+        deadline = monotonic() + self.lost_after
+        for child in self.children:
+            try:
+                child.wait(max(0.1, deadline - monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+    # The watch.
+
+    def _watch_over_all(self) -> None:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        prefix = f"sc_loops/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+        def connect() -> Any:
+            # Own connections: a blocking call on a shared one would hold up the other's.
+            store = dist.TCPStore(host, port, None, False, timedelta(seconds=self.lost_after))
+            return dist.PrefixStore(prefix, store)
+
+        self._store = connect()
+        for thread in threading.enumerate():
+            if thread.name == "child-process-observer":  # Lightning's, which would kill all without a word
+                thread._child_processes = []  # type: ignore[attr-defined]
+        threading.Thread(target=self._watch, args=(connect(),), name="watch", daemon=True).start()
+
+    def _watch(self, store: Any) -> None:
+        watched = [r for r in range(self.world_size) if r != self.rank] if self.rank == 0 else [0]
+        seen = {rank: ("", monotonic(), -1, monotonic()) for rank in watched}
+        beat = 0
+        while not self._over.wait(PULSE):
+            beat += 1
+            try:
+                self._tell(store, beat)
+                if store.check(["failed"]):
+                    self._end_with(json.loads(store.get("failed")))
+                for rank in watched:
+                    key = f"pulse/{rank}"
+                    pulse = store.get(key).decode() if store.check([key]) else ""
+                    seen[rank] = _noted(seen[rank], pulse)
+                    found = self._verdict(rank, seen[rank])
+                    if found and not store.check([f"left/{rank}"]):
+                        store.compare_set("failed", "", json.dumps({"rank": rank, "message": found}))
+            except Exception:
+                if not self._over.wait(2 * PULSE):  # else this run is just ending
+                    self._end_with({"rank": 0, "message": "rank 0, which holds the processes together, is gone"})
+            self._look_after_children(store)
+
+    def _tell(self, store: Any, beat: int) -> None:
+        store.set(f"pulse/{self.rank}", f"{beat} {self._progress} {int(self._waiting)}")
+        if self.signals.requested is not None:
+            store.set("stop", str(int(self.signals.requested)))
+        elif store.check(["stop"]):
+            self.signals.requested = int(store.get("stop"))
+
+    def _verdict(self, rank: int, noted: tuple[str, float, int, float]) -> str:
+        pulse, heard, _, got_on = noted
+        silent, stuck = monotonic() - heard, monotonic() - got_on
+        if silent > self.lost_after:
+            return f"rank {rank} was not heard of for {silent:.0f} s: it was killed, stopped or its machine is gone"
+        if stuck > self.timeout and pulse and not pulse.endswith("1"):
+            return f"rank {rank} lives but made no progress for {stuck / 60:.1f} minutes"
+        return ""
+
+    def _look_after_children(self, store: Any) -> None:
+        for number, child in enumerate(self.children, start=1):
+            status = child.poll()
+            if status not in (None, 0, 130, 143) and not self._over.is_set():
+                how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                found = {"rank": self.rank + number, "message": f"rank {self.rank + number} {how}"}
+                sleep(PULSE)  # it may have said why
+                if store.check(["failed"]):
+                    found = json.loads(store.get("failed"))
+                self._end_with(found)
+
+    def _end_with(self, found: dict[str, Any]) -> None:
+        """End this process, whatever its main thread does (it may hang in a collective), unless that ends by itself.
+
+        Rank 0 says why, or rank 1 where it was rank 0 that failed.
+        """
+        sleep(2 * PULSE)  # the store may live in this process: let the others read
+        if self._over.is_set():
+            return
+        if self.rank == (1 if found["rank"] == 0 else 0):
+            said = f"error: {found['message']}\nWhat was finished is saved; the same command continues from there.\n"
+            os.write(2, said.encode())
+        self._end_children()
+        _end(1)
+
+    def _end_children(self) -> None:
+        for child in self.children:
+            child.kill()
+
+
+def _noted(before: tuple[str, float, int, float], pulse: str) -> tuple[str, float, int, float]:
+    """The last pulse, when it changed, its count of progress, and when that changed."""
+    last, heard, progress, got_on = before
+    now = monotonic()
+    if pulse != last:
+        heard = now
+        count, waiting = (int(part) for part in pulse.split()[1:])
+        if count != progress or waiting:
+            progress, got_on = count, now
+    return pulse, heard, progress, got_on
+
+
+def _failure(text: str) -> RunError:
+    found = json.loads(text)
+    return RunError(f"rank {found['rank']}", found=found["message"], expected="all processes to go on")
+
+
+def _is_connection(error: BaseException) -> bool:
+    words = ("gloo", "nccl", "connection", "socket", "peer")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def _end(status: int) -> None:
+    """End at once. Safe for what is on disk, since every write is to a temporary name first."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[?25h")  # a progress bar hides the cursor
+        sys.stdout.flush()
+    os._exit(status)
