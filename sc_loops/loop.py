@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, perf_counter
 from typing import Any, Literal
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
+from sc_loops import opening
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward, check_reward
@@ -26,18 +25,18 @@ from sc_loops.curation.stage import Stage, StageLike, outputs_of
 from sc_loops.data.files import read_tensors, write_tensors, writing
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
-from sc_loops.data.pool import Chunk, Pool
+from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 from sc_loops.disk import Keep, prune
-from sc_loops.errors import RunError, UsageError, require, within
+from sc_loops.errors import RunError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.losses import LossLog
+from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
+from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
-from sc_loops.samples import Observation, Samples
 from sc_loops.synthesis import Stopwatch, Synthesis, plan_chunks
 
 KEEP_ALL = Keep()
@@ -146,7 +145,7 @@ class SelfConsumingLoop(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        model, module = _model(pl_module), _data_module(trainer)
+        model, module = GenerativeModel.of(pl_module), LoopDataModule.of(trainer)
         trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
         self.processes = self.processes or Processes.of(trainer, **self.patience)
@@ -163,13 +162,13 @@ class SelfConsumingLoop(Callback):
             self._recorded = max((row["step"] for row in self.run.training_rows()), default=0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = _model(pl_module)
+        model = GenerativeModel.of(pl_module)
         if self._trained < 0 and self._inside is None and self.start:
             model.load_weights(Path(self.start))
             self._trained = 0
             self._training_row = {"real_items": 0, "synthetic_items": 0, "items_seen": 0}
         self._tell(trainer, "run_started", self.run, self.generations, self._trained + 1)
-        for generation in self._together.decided(self._unfinished):
+        for generation in self._together.decided(lambda: opening.unfinished(self.run, self._trained)):
             with self._as_of(generation, model):
                 self._finish_generation(generation, trainer, model)
         if self._trained < self.generations:
@@ -178,17 +177,17 @@ class SelfConsumingLoop(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._together.signals.listen()  # again, since Lightning has just installed its own handlers
         if self._inside is not None:  # Lightning does not start an epoch that it continues
-            self._begin_training(trainer, _model(pl_module))
+            self._begin_training(trainer, GenerativeModel.of(pl_module))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin_training(trainer, _model(pl_module))
+        self._begin_training(trainer, GenerativeModel.of(pl_module))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        steps, done = _data_module(trainer).steps, batch_idx + 1
+        steps, done = LoopDataModule.of(trainer).steps, batch_idx + 1
         self._together.advance()
-        mean = self._losses.add(outputs["loss"], last=done == steps)
+        mean = self._progress.losses.add(outputs["loss"], last=done == steps)
         # After an interruption some steps are done again, to the same end; they are recorded once.
         if mean is not None and trainer.is_global_zero and trainer.global_step > self._recorded:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -198,14 +197,14 @@ class SelfConsumingLoop(Callback):
             self._tell(trainer, "training_row", self.run, row)
         self._tell(trainer, "progress", self._trained + 1, "training", done, steps, "steps")
         if done < steps:
-            stop, due = self._agreed(trainer, done)
-            if stop or due or (self.checkpoint_steps and done % self.checkpoint_steps == 0):
-                self._save_inside(trainer, _model(pl_module), done)
+            stop, due = self._progress.agreed(done)
+            if stop or due:
+                self._save_inside(trainer, GenerativeModel.of(pl_module), done)
             if stop:
                 self._together.stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module, model = _data_module(trainer), _model(pl_module)
+        module, model = LoopDataModule.of(trainer), GenerativeModel.of(pl_module)
         model.require_finite(f"generation {self._trained + 1}, at the end of its training")
         self._trained += 1
         self._inside = None
@@ -213,9 +212,9 @@ class SelfConsumingLoop(Callback):
             "real_items": module.real_items,
             "synthetic_items": module.synthetic_items,
             "items_seen": self._training_row.get("items_seen", 0) + module.steps * module.batch_size,
-            "train/loss": self._losses.mean,
+            "train/loss": self._progress.losses.mean,
             **({"skipped_steps": model.skipped_steps} if self.nonfinite == "skip" else {}),
-            "seconds/training": self._seconds_trained(),
+            "seconds/training": self._progress.seconds,
         }
         self._save(trainer, self.run.checkpoint(self._trained))
         self._finish_generation(self._trained, trainer, model)
@@ -273,55 +272,30 @@ class SelfConsumingLoop(Callback):
             warmup_steps=training.warmup_steps,
             nonfinite=self.nonfinite,
         )
-        self._losses = LossLog(
-            f"the training loss of generation {generation}",
-            every=self.log_every,
-            reduce=trainer.strategy.reduce,
+        self._progress = TrainingProgress(
+            generation,
+            self._together,
+            trainer.strategy,
+            log_every=self.log_every,
+            checkpoint_steps=self.checkpoint_steps,
+            checkpoint_minutes=self.checkpoint_minutes,
             skip=self.nonfinite == "skip",
+            resumed=inside,
         )
-        self._started = perf_counter()
         if inside is not None:
-            self._losses.load_state_dict(inside["losses"])
             model.skipped_steps = inside["skipped_steps"]
-            self._started -= inside["seconds"]
             self._inside = None
         elif self.retraining == "from_scratch" and generation > 0:
             model.restart(read_tensors(self.run.initial_weights))
-        self._saved_at = monotonic()
-        self._agreed_at, self._agree_next = (0, monotonic()), 1
-
-    def _agreed(self, trainer: Trainer, done: int) -> tuple[bool, bool]:
-        """Whether to stop, and whether a checkpoint is due by the clock, after step ``done``: the same on all ranks.
-
-        Several ranks ask one another about once a second, and in the first step.
-        """
-        stop = self._together.stop_requested
-        minutes = self.checkpoint_minutes
-        due = minutes is not None and trainer.is_global_zero and monotonic() - self._saved_at > 60 * minutes
-        if trainer.world_size == 1:
-            return stop, due
-        if done < self._agree_next and done % self.log_every:
-            return False, False
-        steps, seconds = done - self._agreed_at[0], monotonic() - self._agreed_at[1]
-        votes = torch.tensor([stop, due, seconds / max(1, steps)], device=trainer.strategy.root_device)
-        stops, dues, pace = trainer.strategy.reduce(votes, reduce_op="sum").tolist()
-        self._agreed_at = (done, monotonic())
-        self._agree_next = done + max(1, int(trainer.world_size / max(pace, 1e-3)))
-        return stops > 0, dues > 0
 
     def _save_inside(self, trainer: Trainer, model: GenerativeModel, done: int) -> None:
         """Write a checkpoint inside the generation that is trained, from which it goes on to the same end."""
         generation = self._trained + 1
         model.require_finite(f"generation {generation}, after step {done}")
-        self._inside = {
-            "step": done,
-            "losses": self._losses.state_dict(),
-            "skipped_steps": model.skipped_steps,
-            "seconds": self._seconds_trained(),
-        }
+        self._inside = {"step": done, "skipped_steps": model.skipped_steps, **self._progress.state_dict()}
         self._save(trainer, self.run.saved.step(generation, done))
         self._inside = None
-        self._saved_at = monotonic()
+        self._progress.saved()
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         """Write a checkpoint; on every node, where each has a file system of its own."""
@@ -335,9 +309,6 @@ class SelfConsumingLoop(Callback):
             lacking = [] if path.exists() else [path.name + ".sha256", path.name]
             fetch(self.run.checkpoints, lacking, self._together)
 
-    def _seconds_trained(self) -> float:
-        return perf_counter() - self._started
-
     # From a trained generation to its pool and row.
 
     def _mix_next(self, trainer: Trainer) -> None:
@@ -347,7 +318,7 @@ class SelfConsumingLoop(Callback):
         if pool is not None and not len(pool):
             do = "have the stages keep more, or draw more samples with loop.samples"
             raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
-        _data_module(trainer).begin_generation(
+        LoopDataModule.of(trainer).begin_generation(
             generation,
             pool=pool,
             synthetic_ratio=self.synthetic_ratio,
@@ -356,33 +327,15 @@ class SelfConsumingLoop(Callback):
             start=0 if self._inside is None else self._inside["step"],
         )
 
-    def _unfinished(self) -> list[int]:
-        """The generations trained so far that lack a pool, part of one, or their row, and can be finished."""
-        rows, found = {row["generation"] for row in self.run.rows()}, []
-        for generation in range(self._trained):
-            pool = self.run.pool(generation)
-            lacks = pool.path.exists() and (not pool.finished or generation not in rows)
-            if lacks and self.run.saved.intact(self.run.checkpoint(generation)):
-                found.append(generation)
-        return found + [self._trained] * (self._trained >= 0)
-
     @contextmanager
     def _as_of(self, generation: int, model: GenerativeModel) -> Iterator[None]:
         """Within the context the model has the weights with which the training of ``generation`` ended."""
-        finished = self._together.decided(lambda: generation == self._trained and self._inside is None)
-        pool = self.run.pool(generation)
-        if finished or self._together.decided(lambda: pool.finished and self._has_row(generation)):
+        whole = self.run.pool(generation).finished and self.run.has_row(generation)
+        holds = generation == self._trained and self._inside is None
+        if self._together.decided(lambda: holds or whole):
             yield
             return
-        path = self.run.checkpoint(generation)
-        if not self.run.saved.intact(path):
-            raise RunError(
-                str(pool.path),
-                found=f"a pool that is not whole, and no checkpoint of generation {generation} to make it from",
-                expected=f"the pool, or {path.name}",
-                do="restore one of them from a backup, or start over beside this run with --fresh",
-            )
-        checkpoint, row = torch.load(path, map_location="cpu", weights_only=True), self._training_row
+        checkpoint, row = opening.checkpoint_of(self.run, generation), self._training_row
         self._training_row = checkpoint["callbacks"][self.state_key]["training_row"]
         try:
             with model.holding(checkpoint):
@@ -395,69 +348,26 @@ class SelfConsumingLoop(Callback):
         clock, together = Stopwatch(), self._together
         made = together.decided(lambda: not self.run.pool(generation).finished)
         if made:
-            weights = model.weights_digest()
-            self._fill(generation, weights, trainer, model, clock)
-            together.meet()
-            self._share(generation, weights)
-            if together.local_rank == 0:
-                self.run.pool(generation).finish(generation, self._chunks, weights=weights)
-        if trainer.is_global_zero and (made or not self._has_row(generation)):
+            maker = PoolMaker(self.run.pool(generation), self._chunks, self._synthesis, together)
+            with trainer.precision_plugin.forward_context():
+                maker.make(
+                    model,
+                    generation,
+                    preview=self.preview,
+                    clock=clock,
+                    tell=lambda *details: self._tell(trainer, "progress", generation, *details, "samples"),
+                )
+        if trainer.is_global_zero and (made or not self.run.has_row(generation)):
             pool = self.run.pool(generation)
             with clock("evaluating"):
                 metrics = self._synthesis.evaluation.summarise(pool)
             row = self._generation_row(generation, pool, metrics, clock)
-            if not self._has_row(generation, metrics):
+            if not self.run.has_row(generation, metrics):
                 self.run.record(row)
                 self._tell(trainer, "generation_finished", self.run, row)
         together.meet()
         if together.local_rank == 0 and generation == self._trained:
             prune(self.run, self.keep, generation)
-
-    def _has_row(self, generation: int, metrics: Row | None = None) -> bool:
-        """Whether the row of ``generation`` is recorded, and says ``metrics`` where they are given."""
-        rows = [row for row in self.run.rows() if row["generation"] == generation]
-        return bool(rows) and all(rows[-1].get(k) == v or v != v for k, v in (metrics or {}).items())
-
-    def _fill(
-        self, generation: int, weights: str, trainer: Trainer, model: GenerativeModel, clock: Stopwatch
-    ) -> None:
-        """Make this rank's chunks that are not there yet, from the averaged weights."""
-        pool, together, started = self.run.pool(generation), self._together, perf_counter()
-        done, total = 0, sum(c.size for c in self._chunks[trainer.global_rank :: trainer.world_size])
-
-        def make(chunk: Chunk) -> tuple[Samples, dict[str, Observation]]:
-            clock.samples += chunk.size
-            return self._synthesis.make(model, generation, chunk, clock)
-
-        def began(phase: str) -> None:
-            together.advance()
-            self._tell(trainer, "progress", generation, phase, done, total, "samples")
-
-        clock.on_start = began
-        with model.averaged(), trainer.precision_plugin.forward_context():
-            if trainer.is_global_zero and not pool.has_preview(weights):
-                with clock("sampling"):
-                    pool.write_preview(self._synthesis.preview(model, self.preview), weights)
-            for chunk in pool.fill(
-                self._chunks,
-                make,
-                weights=weights,
-                rank=trainer.global_rank,
-                world_size=trainer.world_size,
-                keep_going=together.check_stop,
-            ):
-                done += chunk.size
-                self._tell(trainer, "progress", generation, "writing", done, total, "samples")
-        clock.seconds["writing"] = perf_counter() - started - sum(clock.seconds.values())
-
-    def _share(self, generation: int, weights: str) -> None:
-        """Fetch the chunks that other nodes made, where this node does not see them."""
-        if self._together.world_size == 1:
-            return
-        pool = self.run.pool(generation)
-        lacking = [name for c in self._chunks if not pool.is_there(c, weights) for name in pool.names(c)]
-        preview = [] if pool.has_preview(weights) else ["preview.safetensors"]
-        fetch(pool.path, lacking + preview, self._together)
 
     @property
     def _together(self) -> Processes:
@@ -505,24 +415,3 @@ class SelfConsumingLoop(Callback):
         if trainer.is_global_zero:
             for observer in self.observers:
                 getattr(observer, event)(*details)
-
-
-def _model(module: LightningModule) -> GenerativeModel:
-    if isinstance(module, GenerativeModel):
-        return module
-    raise UsageError(
-        "the model",
-        found=f"a {type(module).__name__}",
-        expected="a subclass of sc_loops.GenerativeModel, with loss(batch) and sample(generator, n, condition)",
-    )
-
-
-def _data_module(trainer: Trainer) -> LoopDataModule:
-    module = getattr(trainer, "datamodule", None)
-    if isinstance(module, LoopDataModule):
-        return module
-    raise UsageError(
-        "the data",
-        found=f"trainer.fit with {'no data module' if module is None else type(module).__name__}",
-        expected="trainer.fit(model, LoopDataModule(data))",
-    )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from sc_loops.data.files import checksum
 from sc_loops.data.pool import Pool
-from sc_loops.errors import UsageError
+from sc_loops.errors import RunError, UsageError
 from sc_loops.run import Run
 
 
@@ -51,6 +54,36 @@ def mend(run: Run, say: Callable[[str], None] = _say) -> Path | None:
     if run.cut_short:
         say(f"{run.metrics_path}: its last line was cut short; it is recorded again")
     return checkpoint
+
+
+def unfinished(run: Run, trained: int) -> list[int]:
+    """The generations, up to the last that was ``trained``, that lack a part of their pool, or their row, and can be
+    finished."""
+    found = []
+    for generation in range(trained):
+        pool = run.pool(generation)
+        lacks = pool.path.exists() and not (pool.finished and run.has_row(generation))
+        if lacks and run.saved.intact(run.checkpoint(generation)):
+            found.append(generation)
+    return found + [trained] * (trained >= 0)
+
+
+def checkpoint_of(run: Run, generation: int) -> dict[str, Any]:
+    """The content of the checkpoint that the training of ``generation`` left.
+
+    Raises:
+        RunError: it is gone or damaged.
+    """
+    path = run.checkpoint(generation)
+    if not run.saved.intact(path):
+        raise RunError(
+            str(run.pool(generation).path),
+            found=f"a pool that is not whole, and no checkpoint of generation {generation} to make it from",
+            expected=f"the pool, or {path.name}",
+            do="restore one of them from a backup, or start over beside this run with --fresh",
+        )
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
 
 
 def needed(run: Run, checkpoint: Path | None) -> dict[str, str]:

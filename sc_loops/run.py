@@ -108,6 +108,11 @@ class Run:
         rows = {row["generation"]: row for row in self._all_rows() if "generation" in row}
         return [rows[generation] for generation in sorted(rows)]
 
+    def has_row(self, generation: int, metrics: Row | None = None) -> bool:
+        """Whether the row of ``generation`` is recorded, and says ``metrics`` where they are given."""
+        rows = [row for row in self.rows() if row["generation"] == generation]
+        return bool(rows) and all(rows[-1].get(k) == v or v != v for k, v in (metrics or {}).items())
+
     def training_rows(self) -> list[Row]:
         """The rows recorded while training: ``step``, ``train/loss``, ``train/learning_rate``."""
         rows = [row for row in self._all_rows() if "train/loss" in row and "generation" not in row]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sc_loops import Curate, Observer, Run, Samples, Training
 from sc_loops.data.module import LoopDataModule
+from sc_loops.disk import Keep
 from sc_loops.errors import RunError, UsageError
 from sc_loops.models.ema import WeightAverage
 from sc_loops.randomness import generator_for, seed_global
@@ -253,16 +254,80 @@ class StopAt(Observer):
     ids=lambda s: f"{s.event}-{s.at}",
 )
 @pytest.mark.parametrize("retraining", ["finetune", "from_scratch"])
-def test_stopped_anywhere_and_resumed_equals_uninterrupted(tmp_path, stop: StopAt, retraining: str) -> None:
-    options = {"samples": 200, "retraining": retraining}
+@pytest.mark.parametrize("checkpoint_steps", [None, 1, 3])
+def test_stopped_anywhere_and_resumed_equals_uninterrupted(
+    tmp_path, stop: StopAt, retraining: str, checkpoint_steps: int | None
+) -> None:
+    options = {"samples": 200, "retraining": retraining, "checkpoint_steps": checkpoint_steps}
     whole = fit(tiny_loop(tmp_path / "whole", **options))
     with pytest.raises(Stop):
         fit(tiny_loop(tmp_path / "cut", observers=[stop], **options))
     resumed = fit(tiny_loop(tmp_path / "cut", **options))
     assert pool_bytes(Run(tmp_path / "cut"), 3) == pool_bytes(Run(tmp_path / "whole"), 3)
     assert rows_without_times(Run(tmp_path / "cut")) == rows_without_times(Run(tmp_path / "whole"))
+    assert Run(tmp_path / "cut").training_rows() == Run(tmp_path / "whole").training_rows()
     for a, b in zip(weights(resumed), weights(whole), strict=True):
         assert torch.equal(a, b)
+
+
+def test_training_goes_on_from_the_last_step_checkpoint(tmp_path) -> None:
+    """Stopped after step 7 of 8, with a checkpoint every 3: steps 7 and 8 are trained, not all eight."""
+    with pytest.raises(Stop):
+        fit(tiny_loop(tmp_path, checkpoint_steps=3, observers=[StopAt("progress", 0, "training", 7)]))
+    steps: list[int] = []
+
+    class Note(Observer):
+        def progress(self, generation, phase, done, total, unit) -> None:
+            if (generation, phase) == (0, "training"):
+                steps.append(done)
+
+    fit(tiny_loop(tmp_path, checkpoint_steps=3, observers=[Note()]))
+    assert steps == [7, 8]
+    assert not list(Run(tmp_path).checkpoints.glob("*-step-*"))
+
+
+def test_a_checkpoint_is_written_by_the_clock(tmp_path) -> None:
+    with pytest.raises(Stop):
+        fit(tiny_loop(tmp_path, checkpoint_minutes=1e-9, observers=[StopAt("progress", 0, "training", 7)]))
+    assert Run(tmp_path).last_checkpoint.resolve().name == "generation-0000-step-0000000006.ckpt"
+
+
+def test_what_is_kept_is_bounded_and_the_loop_comes_to_the_same_end(tmp_path) -> None:
+    whole = fit(tiny_loop(tmp_path / "all", generations=5))
+    few = fit(tiny_loop(tmp_path / "few", generations=5, keep=Keep(last=2, every=3)))
+    for a, b in zip(weights(few), weights(whole), strict=True):
+        assert torch.equal(a, b)
+    run = Run(tmp_path / "few")
+    assert [t for t in range(6) if run.checkpoint(t).exists()] == [0, 3, 4, 5]
+    assert [t for t in range(6) if run.pool(t).has_samples] == [0, 3, 4, 5]
+    assert [row["generation"] for row in run.rows()] == list(range(6))
+    assert all(run.pool(t).preview is not None for t in range(6))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path) -> None:
+    class Sometimes(TinyModel):
+        def loss(self, batch: Samples) -> Tensor:
+            bad = self._generation == 1 and self.trainer.global_step == 10
+            return super().loss(batch) * (math.nan if bad else 1)
+
+    model = fit(tiny_loop(tmp_path, nonfinite="skip"), Sometimes())
+    assert [row["skipped_steps"] for row in Run(tmp_path).rows()] == [0, 1, 0, 0]
+    assert all(bool(w.isfinite().all()) for w in weights(model))
+
+
+def test_no_poisoned_state_is_ever_saved(tmp_path) -> None:
+    """Weights that become infinite in the last step, whose loss was still finite."""
+
+    class Late(TinyModel):
+        def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+            if self._generation == 1 and batch_idx == 11:
+                with torch.no_grad():
+                    self.network.weight.mul_(math.inf)
+
+    with pytest.raises(RunError, match="generation 1"):
+        fit(tiny_loop(tmp_path, checkpoint_steps=1), Late())
+    for path in Run(tmp_path).checkpoints.glob("*.ckpt"):
+        assert all(bool(w.isfinite().all()) for w in torch.load(path, weights_only=True)["state_dict"].values())
 
 
 def test_from_scratch_forgets_and_finetuning_does_not(tmp_path) -> None:

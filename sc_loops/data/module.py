@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 
 from sc_loops.data.mixture import MixtureLoader, Training, mix
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import require
+from sc_loops.errors import UsageError, require
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
 
@@ -26,6 +26,22 @@ class LoopDataModule(LightningDataModule):
         require(1 <= batch_size <= 10**7, "batch_size", batch_size, "an integer in 1..10000000")
         self.data, self.batch_size = data, batch_size
         self.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
+
+    @staticmethod
+    def of(trainer: Trainer) -> LoopDataModule:
+        """The data module that ``trainer`` fits on.
+
+        Raises:
+            UsageError: it is of another kind, or there is none.
+        """
+        module = getattr(trainer, "datamodule", None)
+        if isinstance(module, LoopDataModule):
+            return module
+        raise UsageError(
+            "the data",
+            found=f"trainer.fit with {'no data module' if module is None else type(module).__name__}",
+            expected="trainer.fit(model, LoopDataModule(data))",
+        )
 
     def begin_generation(
         self,

@@ -63,6 +63,17 @@ class GenerativeModel(LightningModule, ABC):
         self._seed, self._generation = 0, 0
         self._skips, self.skipped_steps = False, 0
 
+    @staticmethod
+    def of(module: LightningModule) -> GenerativeModel:
+        """``module``, if it is one; else raises ``UsageError``."""
+        if isinstance(module, GenerativeModel):
+            return module
+        raise UsageError(
+            "the model",
+            found=f"a {type(module).__name__}",
+            expected="a subclass of sc_loops.GenerativeModel, with loss(batch) and sample(generator, n, condition)",
+        )
+
     @abstractmethod
     def loss(self, batch: Samples) -> Tensor:
         """The training loss of ``batch``, a scalar. Random draws use torch's global generator, which is
@@ -109,7 +120,7 @@ class GenerativeModel(LightningModule, ABC):
         fixed = [t for t in self.state_dict(keep_vars=True).values() if isinstance(t, Tensor) and not t.requires_grad]
         digest = hashlib.sha256()
         for tensor in [*self._average.shadow, *fixed]:
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
 
     def require_finite(self, where: str) -> None:
@@ -121,7 +132,7 @@ class GenerativeModel(LightningModule, ABC):
                 where,
                 found="weights that are NaN or infinite",
                 expected="finite weights",
-                do="the same command continues from the last checkpoint, before it happened: lower the learning rate, "
+                do="the same command continues from the checkpoint before it happened: lower the learning rate, "
                 "clip gradients (trainer.gradient_clip_val) or set loop.nonfinite=skip",
             )
 

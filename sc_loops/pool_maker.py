@@ -1,0 +1,75 @@
+"""From a trained generation to its pool: every rank makes its chunks, and every node ends with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from sc_loops.data.pool import Chunk, Pool
+from sc_loops.exchange import fetch
+from sc_loops.models.base import GenerativeModel
+from sc_loops.processes import Processes
+from sc_loops.samples import Observation, Samples
+from sc_loops.synthesis import Stopwatch, Synthesis
+
+Tell = Callable[[str, int, int], None]  # of a phase, and how many of how many samples are done
+
+
+class PoolMaker:
+    """Makes what of ``pool`` is not there yet. All processes make it together."""
+
+    def __init__(self, pool: Pool, chunks: Sequence[Chunk], synthesis: Synthesis, processes: Processes) -> None:
+        self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
+
+    def make(self, model: GenerativeModel, generation: int, *, preview: int, clock: Stopwatch, tell: Tell) -> None:
+        """Sample the averaged weights of ``model``, and finish the pool.
+
+        Raises:
+            Stopped: a signal asked for it; the present chunk is finished.
+        """
+        weights = model.weights_digest()
+        self._fill(model, generation, weights, preview, clock, tell)
+        self._processes.meet()
+        self._share(weights)
+        if self._processes.local_rank == 0:
+            self._pool.finish(generation, self._chunks, weights=weights)
+
+    def _fill(
+        self, model: GenerativeModel, generation: int, weights: str, preview: int, clock: Stopwatch, tell: Tell
+    ) -> None:
+        """Make this rank's chunks that are not there yet; rank 0 the preview too."""
+        rank, world_size, started = self._processes.rank, self._processes.world_size, perf_counter()
+        done, total = 0, sum(chunk.size for chunk in self._chunks[rank::world_size])
+
+        def make(chunk: Chunk) -> tuple[Samples, dict[str, Observation]]:
+            clock.samples += chunk.size
+            return self._synthesis.make(model, generation, chunk, clock)
+
+        def began(phase: str) -> None:
+            self._processes.advance()
+            tell(phase, done, total)
+
+        clock.on_start = began
+        with model.averaged():
+            if rank == 0 and not self._pool.has_preview(weights):
+                with clock("sampling"):
+                    self._pool.write_preview(self._synthesis.preview(model, preview), weights)
+            for chunk in self._pool.fill(
+                self._chunks,
+                make,
+                weights=weights,
+                rank=rank,
+                world_size=world_size,
+                keep_going=self._processes.check_stop,
+            ):
+                done += chunk.size
+                tell("writing", done, total)
+        clock.seconds["writing"] = perf_counter() - started - sum(clock.seconds.values())
+
+    def _share(self, weights: str) -> None:
+        """Fetch what other nodes made, where this node does not see it."""
+        if self._processes.world_size == 1:
+            return
+        pool = self._pool
+        lacking = [name for c in self._chunks if not pool.is_there(c, weights) for name in pool.names(c)]
+        fetch(pool.path, lacking + ["preview.safetensors"] * (not pool.has_preview(weights)), self._processes)
