@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,12 +39,23 @@ def records(path: Path) -> Iterator[Any]:
             whole = b""
 
 
+def wait_for_the_service() -> None:
+    """An offline run may be finished a little before its file is written."""
+    import wandb
+
+    wandb.teardown()
+
+
 def mirror(run: Run, generations: int, dashboard: WandbDashboard) -> None:
+    """Have the dashboard watch the record of ``run`` grow anew."""
+    lines = run.metrics_path.read_text().splitlines(keepends=True)
+    run.metrics_path.write_text("".join(line for line in lines if "fact" in json.loads(line)))
     dashboard.run_started(run, generations, 0)
-    for t, each in enumerate(run.rows()):
-        for training in run.training_rows()[2 * t : 2 * t + 2]:
-            dashboard.training_row(run, training)
-        dashboard.generation_finished(run, each)
+    for line in lines:
+        row = json.loads(line)
+        if "fact" not in row:
+            run.metrics_path.write_text(run.metrics_path.read_text() + line)
+            (dashboard.generation_finished if "generation" in row else dashboard.training_row)(run, row)
     dashboard.run_finished(run)
     dashboard.closed()
 
@@ -50,6 +67,7 @@ def test_an_offline_run_holds_the_history_on_two_axes(tmp_path: Path, capfd: pyt
     mirror(run, 2, WandbDashboard(tags=("test",)))
     assert capfd.readouterr() == ("", "")
 
+    wait_for_the_service()
     (path,) = run.path.glob("wandb/offline-run-*/*.wandb")
     found = list(records(path))
     (about, *_) = [r.run for r in found if r.WhichOneof("record_type") == "run"]
@@ -91,10 +109,15 @@ def test_the_wandb_run_is_the_same_whenever_the_run_goes_on(tmp_path: Path, monk
 
     monkeypatch.setattr(wandb, "init", init)
     here, there = fabricate(tmp_path / "a", generations=0), fabricate(tmp_path / "b", generations=0)
-    monkeypatch.chdir(tmp_path)
-    for run in (here, Run("a"), there):
+    for run in (here, there, here):
         WandbDashboard(mode="online", group="seeds").run_started(run, 0, 0)
-    assert seen[0]["id"] == seen[1]["id"] != seen[2]["id"]
+    moved = Run(shutil.move(here.path, tmp_path / "moved"))
+    WandbDashboard(mode="online").run_started(moved, 0, 0)
+    again = fabricate(tmp_path / "a", generations=0)
+    WandbDashboard(mode="online").run_started(again, 0, 0)
+    first, other, continued, elsewhere, anew = [options["id"] for options in seen]
+    assert first == continued == elsewhere
+    assert len({first, other, anew}) == 3
     assert (seen[0]["name"], seen[0]["group"], seen[0]["resume"], seen[0]["mode"]) == (
         "a",
         "seeds",
@@ -139,3 +162,94 @@ def test_a_generations_loss_does_not_land_on_the_axis_of_steps() -> None:
     logged = on_generation_axis(row(1))
     assert logged["mean_loss"] == row(1)["train/loss"]
     assert not any(key.startswith("train/") for key in logged)
+
+
+def history(path: Path) -> list[int]:
+    return [r.history.step.num for r in records(path) if r.HasField("history")]
+
+
+def test_going_on_offline_continues_the_id_and_the_steps(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", generations=1)
+    mirror(run, 1, WandbDashboard())
+    time.sleep(1.1)  # the directory of an offline run is named after the second
+    dashboard = WandbDashboard()
+    dashboard.run_started(run, 2, 2)
+    run.record(row(2))
+    dashboard.generation_finished(run, run.rows()[-1])
+    dashboard.closed()
+
+    wait_for_the_service()
+    paths = sorted(run.path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(paths) == 2
+    (first,), (second,) = ([r.run.run_id for r in records(p) if r.HasField("run")][:1] for p in paths)
+    assert first == second == (run.path / "wandb" / "run-id.txt").read_text().strip()
+    before, after = (history(path) for path in paths)
+    assert before == sorted(before)
+    assert after == [run.metrics_path.read_bytes().count(b"\n")]
+    assert after[0] > before[-1]
+
+
+REAL = """
+import os, pathlib, signal, sys, time
+sys.path[:0] = {paths!r}
+from fabricated import fabricate, row
+from sc_loops.reporting import dashboard as module
+module._PATIENCE = 3.0
+run, failure = fabricate(pathlib.Path({run!r}), generations=1), {failure!r}
+if failure == "import":
+    sys.modules["wandb"] = None
+dashboard = module.WandbDashboard()
+dashboard.run_started(run, 3, 0)
+if failure.startswith("SIG"):
+    stats = [p.read_text().split() for p in pathlib.Path("/proc").glob("[0-9]*/stat")]
+    (service,) = [int(s[0]) for s in stats if s[1] == "(wandb-core)" and s[3] == str(os.getpid())]
+    print(service, flush=True)
+    os.kill(service, getattr(signal, failure))
+    time.sleep(0.5)
+for t in (2, 3):
+    run.record(row(t))
+    dashboard.generation_finished(run, row(t))
+dashboard.run_finished(run)
+dashboard.closed()
+print("went on")
+"""
+
+
+def real_process(run: Path, failure: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    code = REAL.format(paths=paths, run=str(run), failure=failure)
+    out, err = run.with_suffix(".out"), run.with_suffix(".err")
+    # Files, not pipes: a service that was stopped would keep a pipe open.
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}  # or it would use this process's
+    with out.open("w") as stdout, err.open("w") as stderr:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=stdout, stderr=stderr, env=environment, timeout=60)
+    return subprocess.CompletedProcess([], done.returncode, out.read_text(), err.read_text())
+
+
+@pytest.mark.parametrize("failure", ["SIGKILL", "SIGSTOP", "import"])
+def test_a_real_failure_is_one_line_and_exit_status_0(failure: str, tmp_path: Path) -> None:
+    done = real_process(tmp_path / "run", failure)
+    if failure == "SIGSTOP":
+        os.kill(int(done.stdout.split()[0]), signal.SIGKILL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("went on\n")
+    assert done.stderr.startswith("dashboard: off from here on (")
+    # wandb itself may add that it could not finish, once the service that did not answer is given up.
+    assert done.stderr.count("\n") == 1 + (failure == "SIGSTOP") * done.stderr.count("wandb: ERROR")
+
+
+def test_a_full_disk_ends_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "run" / "wandb"
+    disk.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        done = real_process(tmp_path / "run", "none")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "went on\n"
+    assert done.stderr.startswith("dashboard: off from here on (OSError: [Errno 28]")
+    assert done.stderr.count("\n") == 1
