@@ -69,6 +69,13 @@ class Checkpoints:
             flush(path.parent)
             self._point_last_to(path)
             self._drop_superseded(_age(path))
+        for leftover in self.path.glob(".*.tmp"):  # of writers that crashed
+            leftover.unlink(missing_ok=True)
+
+    def arrived(self, path: Path) -> None:
+        """Note that ``path``, the newest, was fetched from another node, where it was sealed."""
+        self._point_last_to(path)
+        self._drop_superseded(_age(path))
 
     def remove(self, generation: int) -> None:
         """Delete all that is there of ``generation``."""
@@ -118,15 +125,13 @@ class Checkpoints:
         flush(self.path)
 
     def _drop_superseded(self, newest: _Age) -> None:
-        """Delete the step checkpoints that ``newest`` makes superfluous, and what crashed writers left."""
+        """Delete the step checkpoints that ``newest`` makes superfluous."""
         older = [path for path in self._all() if not _age(path).complete and _age(path) < newest]
         same = [path for path in older if _age(path).generation == newest.generation]
         # A complete generation needs none of them; inside one, that before the newest stays as its fallback.
         for path in older if newest.complete else same[:-1]:
             path.unlink(missing_ok=True)
             _sidecar(path).unlink(missing_ok=True)
-        for leftover in self.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
 
 
 def _age(path: Path) -> _Age:

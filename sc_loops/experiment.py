@@ -28,6 +28,7 @@ from sc_loops.randomness import seed_global
 from sc_loops.reporting.dashboard import WandbDashboard
 from sc_loops.reporting.report import HtmlReport
 from sc_loops.reporting.terminal import Terminal
+from sc_loops.reporting.wording import size
 from sc_loops.run import Run
 from sc_loops.trainer import TrainerOptions
 
@@ -111,21 +112,24 @@ class Experiment:
     def _check_disk(self) -> None:
         """Note how much of the disk the run will take, and refuse to start where there is less."""
         loop, free = self.loop, free_bytes(self.loop.run.path)
-        sample, columns = self.data.train.x[0], 16  # index, condition, reward
+        one = self.data.train.x[0].numel() * 4
+        seen = 1000 if self.classifier is not None and self.data.kind == "images" else one  # features, or the sample
+        observed = min(loop.raw_items, self.evaluation.samples) * seen + 8 * loop.raw_items + 1500 * loop.num_chunks
         expected = expected_bytes(
             model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
-            sample_bytes=sample.numel() * sample.element_size() + columns,
+            sample_bytes=one + 20,  # index, condition, reward
             pool_items=loop.pool_items,
+            observed_bytes=observed + loop.preview * one,
             generations=loop.generations,
             keep=loop.keep,
         )
-        loop.facts |= {"disk/expected_bytes": expected, "disk/free_bytes": free}
+        loop.facts["disk/expected_bytes"] = expected
         left = expected - used_bytes(loop.run) if loop.run.path.exists() else expected
         require(
             left <= free,
             "output",
             self.output,
-            f"a disk with {left / 1e9:.2f} GB free, about what this run takes; {free / 1e9:.2f} GB are",
+            f"a disk with {size(left)} free, about what this run takes; there are {size(free)}",
             do="bound what is kept, as with loop.keep.last=2, free some space, or give another output=...",
         )
 
@@ -147,12 +151,12 @@ class Experiment:
 
         def opened() -> dict[str, Any]:
             checkpoint = opening.mend(run)
-            needed = opening.needed(run, checkpoint) if processes.world_size > 1 else {}
-            return {"checkpoint": checkpoint and checkpoint.name, "needed": needed}
+            contents = opening.contents(run) if processes.world_size > 1 else {}
+            return {"checkpoint": checkpoint and checkpoint.name, "contents": contents}
 
         found = processes.decided(opened)
         if processes.world_size > 1:
-            fetch(run.path, opening.lacking(run, found["needed"]), processes)
+            fetch(run.path, opening.lacking(run, found["contents"]), processes)
         return run.checkpoints / found["checkpoint"] if found["checkpoint"] else None
 
     def fit(self, checkpoint: Path | None, processes: Processes | None = None) -> None:

@@ -255,8 +255,18 @@ class SelfConsumingLoop(Callback):
         self._synthesis.check(model)
 
     @property
+    def num_chunks(self) -> int:
+        """How many chunks a generation draws. Known after ``plan``, as the next two."""
+        return len(self._chunks)
+
+    @property
+    def raw_items(self) -> int:
+        """How many samples a generation draws."""
+        return sum(chunk.size for chunk in self._chunks)
+
+    @property
     def pool_items(self) -> int:
-        """How many samples a pool will hold, as far as the stages say it. Known after ``plan``."""
+        """How many samples a pool will hold, as far as the stages say it."""
         return sum(outputs_of(self.stages, chunk.size) for chunk in self._chunks)
 
     # Training.
@@ -308,6 +318,8 @@ class SelfConsumingLoop(Callback):
             self._together.meet()
             lacking = [] if path.exists() else [path.name + ".sha256", path.name]
             fetch(self.run.checkpoints, lacking, self._together)
+            if lacking and self._together.local_rank == 0:
+                self.run.saved.arrived(path)
 
     # From a trained generation to its pool and row.
 

@@ -86,18 +86,14 @@ def checkpoint_of(run: Run, generation: int) -> dict[str, Any]:
     return content
 
 
-def needed(run: Run, checkpoint: Path | None) -> dict[str, str]:
-    """The files, by name, from which a run continues, with their checksums."""
-    if checkpoint is None:
-        return {}
-    pool = run.pool(run.saved.trained(checkpoint)).path
-    paths = [checkpoint, *checkpoint.parent.glob(f"{checkpoint.name}.sha256")]
-    paths += [
-        path for path in [run.initial_weights, *pool.glob("*.safetensors"), *pool.glob("*.json")] if path.exists()
-    ]
+def contents(run: Run) -> dict[str, str]:
+    """The files, by name, from which any node could continue the run, with their checksums."""
+    paths = [*run.checkpoints.glob("generation-*.ckpt"), *run.checkpoints.glob("generation-*.sha256")]
+    paths += [*run.checkpoints.glob("initial.safetensors"), *run.path.glob("pools/*/*.safetensors")]
+    paths += [*run.path.glob("pools/*/manifest.json")]
     return {str(path.relative_to(run.path)): checksum(path) for path in paths}
 
 
-def lacking(run: Run, names: dict[str, str]) -> list[str]:
-    """Those of ``needed`` files that are not the same here."""
-    return [n for n, digest in names.items() if not (run.path / n).exists() or checksum(run.path / n) != digest]
+def lacking(run: Run, contents: dict[str, str]) -> list[str]:
+    """Those of the files of another node that are not the same here."""
+    return [n for n, digest in contents.items() if not (run.path / n).exists() or checksum(run.path / n) != digest]

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from sc_loops.disk import free_bytes
 from sc_loops.reporting.history import generation_rows, keys_of
 from sc_loops.reporting.observer import Observer
-from sc_loops.reporting.wording import change, class_name, count, duration, exact, number
+from sc_loops.reporting.wording import change, class_name, count, duration, exact, number, size
 from sc_loops.run import Row, Run
 
 WIDTH = 140
@@ -162,6 +163,12 @@ def banner(run: Run, generations: int, start: int) -> Text:
             ],
         ),
         ("device", [str(facts.get("device", ""))]),
+        (
+            "disk",
+            [f"about {size(facts['disk/expected_bytes'])} in all", f"{size(free_bytes(run.path))} free"]
+            if "disk/expected_bytes" in facts
+            else [],
+        ),
         (
             "classifier",
             [f"{100 * facts['classifier/test_accuracy']:.1f} % test accuracy"]

@@ -127,6 +127,15 @@ def count(items: float) -> str:
     return f"{items / 1e9:.3g} G"
 
 
+def size(items: float) -> str:
+    """Bytes in a unit of three digits or fewer: 840 KB, 1.2 GB."""
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if items < 999.5 or unit == "TB":
+            break
+        items /= 1000
+    return f"{items:.1f} {unit}" if items < 9.95 and unit != "B" else f"{items:.0f} {unit}"
+
+
 def duration(seconds: float) -> str:
     """``4.1 s``, ``12 min``, ``1.3 h``, ``2.1 d``."""
     for limit, unit, scale in ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600)):
