@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sc_loops.errors import RunError
 
+MOST_BAD = 20  # steps in a row that may be left out: a training that only skips is over
+
 
 class LossLog:
     """Collects losses on the device; every ``every`` steps, and at the last, reads their mean.
@@ -37,12 +39,13 @@ class LossLog:
         self._restored: list[float] = []  # not read yet when the state was saved; the same in all processes
         self._waiting: list[Tensor] = []  # of this process, not read yet
         self._sum, self._counted, self._steps = 0.0, 0, 0
+        self._bad = 0  # how many of the last steps, without a finite one between them, were not finite
 
     def add(self, loss: Tensor, *, last: bool) -> float | None:
         """Take one step's loss; returns the mean of the last few when it is time to read them, else None.
 
         Raises:
-            RunError: a loss is not finite; with ``skip``, none of those read is.
+            RunError: a loss is not finite; with ``skip``, none of the last ``MOST_BAD`` and more is.
         """
         self._waiting.append(loss.detach().float())
         if len(self._restored) + len(self._waiting) < self._every and not last:
@@ -52,14 +55,15 @@ class LossLog:
         self._steps += len(losses)
         good = losses[losses.isfinite()] if self._skip else losses
         mean = float(good.mean())  # NaN if there are none
-        if not math.isfinite(mean):
+        self._bad = 0 if math.isfinite(mean) else self._bad + len(losses)
+        if self._bad >= (MOST_BAD if self._skip else 1):
             raise RunError(
                 f"{self._where}, steps {self._steps - len(losses) + 1} to {self._steps}",
                 found=f"a loss of {mean}",
                 expected="finite losses",
                 do="lower the learning rate, clip gradients (trainer.gradient_clip_val) or set loop.nonfinite=skip",
             )
-        self._sum += mean * len(good)
+        self._sum += mean * len(good) if len(good) else 0.0
         self._counted += len(good)
         return mean
 
@@ -75,11 +79,13 @@ class LossLog:
             "sum": self._sum,
             "counted": self._counted,
             "steps": self._steps,
+            "bad": self._bad,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._restored, self._waiting = list(state["waiting"]), []
         self._sum, self._counted, self._steps = state["sum"], state["counted"], state["steps"]
+        self._bad = state["bad"]
 
     def _unread(self) -> Tensor:
         """The losses of the steps since the last reading, each the mean over processes."""

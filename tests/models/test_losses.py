@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sc_loops.errors import RunError
-from sc_loops.models.losses import LossLog
+from sc_loops.models.losses import MOST_BAD, LossLog
 
 NAN, INF = math.nan, math.inf
 
@@ -43,9 +43,19 @@ def test_skipping_leaves_it_out_of_every_mean(bad: float) -> None:
 
 
 def test_skipping_stops_where_nothing_is_left() -> None:
+    """A finite loss now and then is enough; ``MOST_BAD`` steps in a row without one are not."""
     log = LossLog("loss", every=2, skip=True)
-    with pytest.raises(RunError, match="loss, steps 3 to 4"):
-        read(log, [1.0, 2.0, NAN, INF])
+    for _ in range(MOST_BAD):
+        read(log, [NAN, INF, 1.0, NAN])
+    with pytest.raises(RunError, match="finite losses"):
+        read(log, [NAN] * MOST_BAD)
+    assert log.mean == 1.0
+
+
+def test_skipping_a_step_that_is_read_alone_does_not_stop() -> None:
+    log = LossLog("loss", every=1, skip=True)
+    assert read(log, [1.0, NAN, 3.0])[::2] == [1.0, 3.0]
+    assert log.mean == 2.0
 
 
 def test_skipping_counts_the_finite_losses_of_all_processes() -> None:
