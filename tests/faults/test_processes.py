@@ -28,6 +28,26 @@ def test_torchrun_gives_what_lightning_gives(command: Make, undisturbed_two: Run
     assert_same(command("torchrun", *TWO, launcher=launcher).finish().run, undisturbed_two)
 
 
+def test_slurm_gives_what_lightning_gives(command: Make, tmp_path: Path, undisturbed_two: Run) -> None:
+    """Two tasks with the variables that ``srun`` sets; there is no SLURM here."""
+    tasks = [command(f"task-{task}", *TWO, f"output={tmp_path / 'shared'}") for task in (0, 1)]
+    for number, task in enumerate(tasks):
+        here = {"SLURM_NODELIST": "127.0.0.1", "SLURM_JOB_NODELIST": "127.0.0.1", "SLURM_NODEID": "0"}
+        job = {"SLURM_JOB_ID": "77001", "SLURM_JOB_NAME": "loop", "SLURM_NNODES": "1"}
+        count = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+        task.run = Run(tmp_path / "shared" / "run")
+        task.start(**here, **job, **count, SLURM_PROCID=str(number), SLURM_LOCALID=str(number))
+    for task in tasks:
+        assert task.ended(200) == 0, task.errors
+    assert_same(tasks[0].run, undisturbed_two)
+
+
+def test_torchrun_needs_no_options(command: Make, undisturbed_two: Run) -> None:
+    """The number of processes is what torchrun started."""
+    launcher = (*TORCHRUN, "--nproc-per-node=2", "--standalone")
+    assert_same(command("torchrun", "trainer.devices=auto", launcher=launcher).finish().run, undisturbed_two)
+
+
 @pytest.mark.parametrize("chunk_size", [60, 400], ids=["several chunks", "fewer chunks than ranks"])
 def test_a_pool_is_a_function_of_the_weights(command: Make, undisturbed: Run, chunk_size: int) -> None:
     """The same bytes from 1, 2 and 3 processes."""
