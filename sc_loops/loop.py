@@ -168,7 +168,10 @@ class SelfConsumingLoop(Callback):
             self._trained = 0
             self._training_row = {"real_items": 0, "synthetic_items": 0, "items_seen": 0}
         self._tell(trainer, "run_started", self.run, self.generations, self._trained + 1)
-        for generation in self._together.decided(lambda: opening.unfinished(self.run, self._trained)):
+        unfinished = self._together.decided(lambda: opening.unfinished(self.run, self._trained))
+        if self._trained >= 0 and self._inside is None and self._trained not in unfinished:
+            unfinished.append(self._trained)  # its pool may be whole, but of other weights
+        for generation in unfinished:
             with self._as_of(generation, model):
                 self._finish_generation(generation, trainer, model)
         if self._trained < self.generations:
@@ -342,9 +345,7 @@ class SelfConsumingLoop(Callback):
     @contextmanager
     def _as_of(self, generation: int, model: GenerativeModel) -> Iterator[None]:
         """Within the context the model has the weights with which the training of ``generation`` ended."""
-        whole = self.run.pool(generation).finished and self.run.has_row(generation)
-        holds = generation == self._trained and self._inside is None
-        if self._together.decided(lambda: holds or whole):
+        if generation == self._trained and self._inside is None:
             yield
             return
         checkpoint, row = opening.checkpoint_of(self.run, generation), self._training_row
@@ -358,13 +359,15 @@ class SelfConsumingLoop(Callback):
     def _finish_generation(self, generation: int, trainer: Trainer, model: GenerativeModel) -> None:
         """Leave the pool and the row of a trained generation behind, as far as they are not there yet."""
         clock, together = Stopwatch(), self._together
-        made = together.decided(lambda: not self.run.pool(generation).finished)
+        weights = model.weights_digest()
+        made = together.decided(lambda: not self.run.pool(generation).is_of(weights))
         if made:
             maker = PoolMaker(self.run.pool(generation), self._chunks, self._synthesis, together)
             with trainer.precision_plugin.forward_context():
                 maker.make(
                     model,
                     generation,
+                    weights,
                     preview=self.preview,
                     clock=clock,
                     tell=lambda *details: self._tell(trainer, "progress", generation, *details, "samples"),

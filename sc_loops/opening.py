@@ -60,12 +60,13 @@ def unfinished(run: Run, trained: int) -> list[int]:
     """The generations, up to the last that was ``trained``, that lack a part of their pool, or their row, and can be
     finished."""
     found = []
-    for generation in range(trained):
+    for generation in range(trained + 1):
         pool = run.pool(generation)
-        lacks = pool.path.exists() and not (pool.finished and run.has_row(generation))
-        if lacks and run.saved.intact(run.checkpoint(generation)):
+        lacks = not (pool.finished and run.has_row(generation))
+        needed = generation == trained
+        if lacks and (needed or (pool.path.exists() and run.saved.intact(run.checkpoint(generation)))):
             found.append(generation)
-    return found + [trained] * (trained >= 0)
+    return found
 
 
 def checkpoint_of(run: Run, generation: int) -> dict[str, Any]:

@@ -21,13 +21,14 @@ class PoolMaker:
     def __init__(self, pool: Pool, chunks: Sequence[Chunk], synthesis: Synthesis, processes: Processes) -> None:
         self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
 
-    def make(self, model: GenerativeModel, generation: int, *, preview: int, clock: Stopwatch, tell: Tell) -> None:
-        """Sample the averaged weights of ``model``, and finish the pool.
+    def make(
+        self, model: GenerativeModel, generation: int, weights: str, *, preview: int, clock: Stopwatch, tell: Tell
+    ) -> None:
+        """Sample the averaged weights of ``model``, whose digest is ``weights``, and finish the pool.
 
         Raises:
             Stopped: a signal asked for it; the present chunk is finished.
         """
-        weights = model.weights_digest()
         self._fill(model, generation, weights, preview, clock, tell)
         self._processes.meet()
         self._share(weights)

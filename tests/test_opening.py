@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import fit, tiny_loop
+from conftest import TinyModel, fit, tiny_loop
 from test_loop import Stop, StopAt, pool_bytes, rows_without_times
+from torch import Tensor
 
-from sc_loops import Run
+from sc_loops import Run, Samples
+from sc_loops.data.files import read_metadata
 from sc_loops.errors import UsageError
 from sc_loops.opening import damaged_pools, mend
 
@@ -126,3 +128,23 @@ def test_the_last_pool_is_made_again_while_the_next_generation_is_trained(tmp_pa
     assert pool_bytes(run, 3) == pool_bytes(whole, 3)
     assert rows_without_times(run) == rows_without_times(whole)
     assert run.training_rows() == whole.training_rows()
+
+
+def test_a_pool_of_weights_that_were_trained_again_to_another_end_is_made_again(run: Run) -> None:
+    """As when the last checkpoint is lost and the run goes on with another number of processes."""
+
+    class Other(TinyModel):
+        def loss(self, batch: Samples) -> Tensor:
+            return super().loss(batch) * (1.0 + 1e-3 * (self._generation == 3))
+
+    before, rows = pool_bytes(run, 3), rows_without_times(run)
+    flip(run.checkpoint(3))
+    mend(run, lambda line: None)
+    fit(tiny_loop(run.path), Other())
+    after, path = pool_bytes(run, 3), run.pool(3).path
+    assert {name for name in before if before[name] != after[name]} == {
+        f"pools/0003/{p.name}" for p in path.iterdir()
+    }
+    assert {read_metadata(p)["weights"] for p in path.glob("*.safetensors")} == {run.pool(3).manifest["weights"]}
+    assert rows_without_times(run)[:3] == rows[:3]
+    assert rows_without_times(run)[3]["reward/mean"] != rows[3]["reward/mean"]

@@ -106,6 +106,16 @@ class Pool:
                 write_samples(self._chunk_path(chunk.index), kept, weights=weights)
             yield chunk
 
+    def is_of(self, weights: str) -> bool:
+        """Whether the pool is finished, and made from ``weights``. If it is finished and of others, which only a
+        checkpoint lost and trained again can bring about, it becomes unfinished."""
+        if not self.finished:
+            return False
+        if self.manifest["weights"] in ("", weights):  # older versions did not write it down
+            return True
+        self.discard([])
+        return False
+
     def names(self, chunk: Chunk) -> list[str]:
         """The files of ``chunk``, in the order in which they are written."""
         return [self._raw_path(chunk.index).name, self._chunk_path(chunk.index).name]
