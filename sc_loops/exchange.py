@@ -21,14 +21,14 @@ def fetch(root: Path, lacking: Collection[str], processes: Processes) -> None:
         return
     speaks = processes.local_rank == 0
     said: list[list[str] | None] = [None] * processes.world_size
-    dist.all_gather_object(said, sorted(lacking) if speaks else None)
+    dist.all_gather_object(said, sorted(lacking) if speaks else None, group=processes.host_group)
     wanted = sorted({name for names in said for name in names or ()})
     for name in wanted:
         holders = [rank for rank, names in enumerate(said) if names is not None and name not in names]
         if not holders:
             continue  # made by nobody yet
         content = [(root / name).read_bytes() if processes.rank == holders[0] else None]
-        dist.broadcast_object_list(content, src=holders[0])
+        dist.broadcast_object_list(content, src=holders[0], group=processes.host_group)
         if speaks and name in lacking and content[0] is not None:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(root / name, content[0])

@@ -148,7 +148,8 @@ class SelfConsumingLoop(Callback):
         model, module = GenerativeModel.of(pl_module), LoopDataModule.of(trainer)
         trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
-        self.processes = self.processes or Processes.of(trainer, **self.patience)
+        if self.processes is None or self.processes.closed:
+            self.processes = Processes.of(trainer, **self.patience)
         self.processes.signals.listen()
         self.plan(model, module.data)
         if self.reward is not None:

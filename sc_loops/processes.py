@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import Any
@@ -62,6 +63,8 @@ class Processes:
         lost_after: seconds without a sign of life after which a rank counts as lost.
     """
 
+    _watches = 0  # started so far in this process; the same number in all
+
     def __init__(
         self,
         rank: int = 0,
@@ -79,6 +82,8 @@ class Processes:
         self._progress, self._meetings = 0, 0
         self._waiting = False
         self._store: Any = None
+        self._group: Any = None
+        self._beat_at = monotonic()
         self._over = threading.Event()
 
     @classmethod
@@ -115,7 +120,7 @@ class Processes:
             self._waiting = True
             while not self._store.check(everybody) and monotonic() < deadline:
                 sleep(0.2)
-            self._over.set()
+            self.close()
         raise Stopped(signum)
 
     def check_stop(self) -> None:
@@ -186,10 +191,34 @@ class Processes:
         except Exception:
             return  # the store is gone, and with it whoever might have read it
         sleep(2 * PULSE)  # until it was read
+        self._over.set()
 
     def close(self) -> None:
-        """End the watch: from here on nobody waits for this process, nor it for them."""
+        """End the watch: from here on nobody waits for this process, nor it for them. Rank 0, in which the store may
+        live, is the last to leave, so that the others can still read what it said."""
+        if self.closed:
+            return
         self._over.set()
+        if self._store is None:
+            return
+        everybody, deadline = [f"gone/{rank}" for rank in range(self.world_size)], monotonic() + self.lost_after
+        with suppress(Exception):  # the store went with another process
+            self._store.set(f"gone/{self.rank}", "")
+            while self.rank == 0 and not self._store.check(everybody) and monotonic() < deadline:
+                sleep(0.05)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the watch has ended."""
+        return self._over.is_set()
+
+    @property
+    def host_group(self) -> Any:
+        """A process group in the machines' own memory, for files: NCCL would take them through that of every GPU.
+        Made when it is first asked for, by all processes together."""
+        if self._group is None:
+            self._group = dist.new_group(backend="gloo")
+        return self._group
 
     def wait_for_children(self) -> None:
         """On the process that started others, wait until these have ended, so that all end together."""
@@ -204,7 +233,8 @@ class Processes:
 
     def _watch_over_all(self) -> None:
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        prefix = f"sc_loops/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        Processes._watches += 1  # in one script after another each fit has keys of its own
+        prefix = f"sc_loops/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{Processes._watches}"
 
         def connect() -> Any:
             # Own connections: a blocking call on a shared one would hold up the other's.
@@ -216,6 +246,15 @@ class Processes:
             if thread.name == "child-process-observer":  # Lightning's, which would kill all without a word
                 thread._child_processes = []  # type: ignore[attr-defined]
         threading.Thread(target=self._watch, args=(connect(),), name="watch", daemon=True).start()
+        threading.Thread(target=self._watch_the_store, name="store watch", daemon=True).start()
+
+    def _watch_the_store(self) -> None:
+        """End this process when the store, which may live in rank 0, does not answer: a frozen one holds the watch
+        itself up for ever."""
+        while not self._over.wait(PULSE):
+            if monotonic() - self._beat_at > self.lost_after + 2 * PULSE:
+                silent = f"rank 0 was not heard of for {self.lost_after:.0f} s: it was stopped or its machine is gone"
+                self._end_with({"rank": 0, "message": silent})
 
     def _watch(self, store: Any) -> None:
         watched = [r for r in range(self.world_size) if r != self.rank] if self.rank == 0 else [0]
@@ -238,6 +277,7 @@ class Processes:
                 if not self._over.wait(2 * PULSE):  # else this run is just ending
                     self._end_with({"rank": 0, "message": "rank 0, which holds the processes together, is gone"})
             self._look_after_children(store)
+            self._beat_at = monotonic()
 
     def _tell(self, store: Any, beat: int) -> None:
         store.set(f"pulse/{self.rank}", f"{beat} {self._progress} {int(self._waiting)}")

@@ -44,7 +44,8 @@ class TrainingProgress:
         if resumed is not None:
             self.losses.load_state_dict(resumed["losses"])
             self._started -= resumed["seconds"]
-        self._asked, self._ask_next = (0, monotonic()), 1
+        done = 0 if resumed is None else int(resumed["step"])
+        self._asked, self._ask_next = (done, monotonic()), done + 1
         self.saved()
 
     @property

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,7 +62,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         RunError: the disk is full, read-only or broken; ``path`` is as it was.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the pid: on a shared disk another node's process may have the same.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path, len(data)):
         try:
             with temporary.open("wb") as file:

@@ -33,6 +33,19 @@ def test_a_rank_that_is_killed(command: Make, undisturbed_two: Run, phase: str) 
     assert_same(victim.finish().run, undisturbed_two)
 
 
+def test_rank_0_that_is_stopped(command: Make, undisturbed_two: Run) -> None:
+    """The store lives in it, and does not answer; it cannot end itself, but the other rank ends and says so."""
+    victim = command("victim", *LOST)
+    victim.start(PAUSE="0.05")
+    assert victim.reached("scoring", 3, rank=1)
+    other = victim.pid(1)
+    victim.signal(signal.SIGSTOP, rank=0)
+    assert victim.until(lambda: other not in victim.alive(), 60)
+    assert "rank 0" in victim.errors
+    victim.destroy()
+    assert_same(victim.finish().run, undisturbed_two)
+
+
 @pytest.mark.parametrize("phase", ["training", "scoring"])
 def test_a_rank_that_is_stopped(command: Make, undisturbed_two: Run, phase: str) -> None:
     """As by a machine that is frozen: its connections stay open, but nothing is heard of it."""
