@@ -12,6 +12,7 @@ from typing import Any
 from sc_loops import config, opening, schema
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
+from sc_loops.curation.stage import outputs_of
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
@@ -114,11 +115,12 @@ class Experiment:
         loop, free = self.loop, free_bytes(self.loop.run.path)
         one = self.data.train.x[0].numel() * 4
         seen = 1000 if self.classifier is not None and self.data.kind == "images" else one  # features, or the sample
-        observed = min(loop.raw_items, self.evaluation.samples) * seen + 8 * loop.raw_items + 1500 * loop.num_chunks
+        raw = sum(chunk.size for chunk in loop.chunks)
+        observed = min(raw, self.evaluation.samples) * seen + 8 * raw + 1500 * len(loop.chunks)
         expected = expected_bytes(
             model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
             sample_bytes=one + 20,  # index, condition, reward
-            pool_items=loop.pool_items,
+            pool_items=sum(outputs_of(loop.stages, chunk.size) for chunk in loop.chunks),
             observed_bytes=observed + loop.preview * one,
             generations=loop.generations,
             keep=loop.keep,

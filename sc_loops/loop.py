@@ -21,18 +21,17 @@ from sc_loops import opening
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward, check_reward
-from sc_loops.curation.stage import Stage, StageLike, outputs_of
+from sc_loops.curation.stage import Stage, StageLike
 from sc_loops.data.files import read_tensors, write_tensors, writing
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
-from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 from sc_loops.disk import Keep, prune
 from sc_loops.errors import RunError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
-from sc_loops.pool_maker import PoolMaker
+from sc_loops.pool_maker import PoolMaker, generation_row
 from sc_loops.processes import Processes
 from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
@@ -236,7 +235,7 @@ class SelfConsumingLoop(Callback):
             self.processes.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
-        """Plan the chunks that every generation draws.
+        """Plan ``chunks``, which every generation draws.
 
         Raises:
             UsageError: the options do not go together, or not with the model and the data.
@@ -245,7 +244,7 @@ class SelfConsumingLoop(Callback):
             if isinstance(stage, Stage):
                 with within(f"stages.{number}"):
                     stage.prepare(self.samples, self.reward)
-        self._chunks = plan_chunks(
+        self.chunks = plan_chunks(
             real=len(data.train),
             synthetic_ratio=self.synthetic_ratio,
             stages=self.stages,
@@ -257,21 +256,6 @@ class SelfConsumingLoop(Callback):
             data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
         )
         self._synthesis.check(model)
-
-    @property
-    def num_chunks(self) -> int:
-        """How many chunks a generation draws. Known after ``plan``, as the next two."""
-        return len(self._chunks)
-
-    @property
-    def raw_items(self) -> int:
-        """How many samples a generation draws."""
-        return sum(chunk.size for chunk in self._chunks)
-
-    @property
-    def pool_items(self) -> int:
-        """How many samples a pool will hold, as far as the stages say it."""
-        return sum(outputs_of(self.stages, chunk.size) for chunk in self._chunks)
 
     # Training.
 
@@ -325,8 +309,6 @@ class SelfConsumingLoop(Callback):
             if lacking and self._together.local_rank == 0:
                 self.run.saved.arrived(path)
 
-    # From a trained generation to its pool and row.
-
     def _mix_next(self, trainer: Trainer) -> None:
         """Hand the last pool to the next generation; the next loader serves the mixture."""
         generation = self._trained + 1
@@ -363,7 +345,7 @@ class SelfConsumingLoop(Callback):
         weights = model.weights_digest()
         made = together.decided(lambda: not self.run.pool(generation).is_of(weights))
         if made:
-            maker = PoolMaker(self.run.pool(generation), self._chunks, self._synthesis, together)
+            maker = PoolMaker(self.run.pool(generation), self.chunks, self._synthesis, together)
             with trainer.precision_plugin.forward_context():
                 maker.make(
                     model,
@@ -377,7 +359,7 @@ class SelfConsumingLoop(Callback):
             pool = self.run.pool(generation)
             with clock("evaluating"):
                 metrics = self._synthesis.evaluation.summarise(pool)
-            row = self._generation_row(generation, pool, metrics, clock)
+            row = generation_row(generation, self._training_row, pool, metrics, clock)
             if not self.run.has_row(generation, metrics):
                 self.run.record(row)
                 self._tell(trainer, "generation_finished", self.run, row)
@@ -389,22 +371,6 @@ class SelfConsumingLoop(Callback):
     def _together(self) -> Processes:
         assert self.processes is not None  # set in setup
         return self.processes
-
-    def _generation_row(self, generation: int, pool: Pool, metrics: dict[str, float], clock: Stopwatch) -> Row:
-        raw = pool.manifest["raw"]
-        evaluations = sum(int(o["network_evaluations"]) for o in pool.observations("loop"))
-        seconds = {f"seconds/{phase}": spent for phase, spent in clock.seconds.items()}
-        return {
-            "generation": generation,
-            **self._training_row,
-            "samples": raw,
-            "pool_items": len(pool),
-            "nfe": evaluations / raw,
-            **metrics,
-            **seconds,
-            "seconds/total": self._training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
-            **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
-        }
 
     def _training(self, generation: int) -> Training:
         return self.first if generation == 0 else self.later
@@ -421,7 +387,7 @@ class SelfConsumingLoop(Callback):
             **({"choices": curations[0].choices} if applies else {}),
             **({"reward/supremum": self.reward.supremum} if isinstance(self.reward, BoundedReward) else {}),
             "device": trainer.strategy.root_device.type,
-            "samples_per_generation": sum(chunk.size for chunk in self._chunks),
+            "samples_per_generation": sum(chunk.size for chunk in self.chunks),
             "batch_size": module.batch_size,
             "parameters": sum(p.numel() for p in model.parameters()),
         }

@@ -1,4 +1,4 @@
-"""From a trained generation to its pool: every rank makes its chunks, and every node ends with all of them."""
+"""From a trained generation to its pool and row: ranks make their chunks, and every node ends with all of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sc_loops.data.pool import Chunk, Pool
 from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
 from sc_loops.processes import Processes
+from sc_loops.run import Row
 from sc_loops.samples import Observation, Samples
 from sc_loops.synthesis import Stopwatch, Synthesis
 
@@ -74,3 +75,22 @@ class PoolMaker:
         pool = self._pool
         lacking = [name for c in self._chunks if not pool.is_there(c, weights) for name in pool.names(c)]
         fetch(pool.path, lacking + ["preview.safetensors"] * (not pool.has_preview(weights)), self._processes)
+
+
+def generation_row(
+    generation: int, training_row: Row, pool: Pool, metrics: dict[str, float], clock: Stopwatch
+) -> Row:
+    """All that is recorded of a generation: its training, its pool, what was measured, and the time it took."""
+    raw = pool.manifest["raw"]
+    evaluations = sum(int(o["network_evaluations"]) for o in pool.observations("loop"))
+    return {
+        "generation": generation,
+        **training_row,
+        "samples": raw,
+        "pool_items": len(pool),
+        "nfe": evaluations / raw,
+        **metrics,
+        **{f"seconds/{phase}": spent for phase, spent in clock.seconds.items()},
+        "seconds/total": training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
+        **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
+    }

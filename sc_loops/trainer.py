@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from lightning import Callback, Trainer
@@ -56,6 +57,11 @@ class TrainerOptions:
             logging.getLogger(library).setLevel(logging.WARNING)
         given = {k: v for k, v in vars(self).items() if k not in ("timeout_minutes", "lost_after_seconds")}
         given |= self._launched()
+        if given["strategy"] in ("ddp", "ddp_find_unused_parameters_true"):
+            # A collective may take as long as any other progress, and no less than is usual.
+            wait = timedelta(minutes=max(30.0, self.timeout_minutes))
+            unused = given["strategy"].endswith("_true")
+            given["strategy"] = DDPStrategy(timeout=wait, find_unused_parameters=unused)
         with blaming("trainer", "options that lightning.Trainer takes on this machine"):
             trainer = Trainer(
                 **given,
