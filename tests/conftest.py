@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -40,6 +41,20 @@ def _own_modules_are_forgotten() -> Iterator[None]:
     sys.path[:] = path
     for name in [name for name in sys.modules if name.startswith(("my_", "own_"))]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mount is not permitted here")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
 
 
 class TinyModel(GenerativeModel):

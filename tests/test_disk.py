@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,6 @@ from sc_loops.disk import Keep, expected_bytes, free_bytes, prune, used_bytes
 from sc_loops.errors import InvalidValue, RunError
 from sc_loops.run import Run
 from sc_loops.samples import Samples
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mount is not permitted here")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 def generation(run: Run, number: int, weights: int = 1000) -> None:

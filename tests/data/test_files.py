@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,20 +41,6 @@ def some_tensors() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     tensors: dict[str, torch.Tensor] = eval(TENSORS)
     return tensors
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mount is not permitted here")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
 
 
 def flipped(data: bytes, bit: int) -> bytes:
