@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,9 +52,22 @@ class Checkpoints:
 
     # Writing.
 
-    def temporary(self, path: Path) -> Path:
-        """Where to write the checkpoint that ``seal`` then calls ``path``; the same on all ranks."""
-        return path.with_name(f".{path.name}.tmp")
+    @contextmanager
+    def writing(self, path: Path, size: int) -> Iterator[Path]:
+        """Where to write the ``size`` bytes that ``seal`` then calls ``path``; the same on all ranks. A part of it, of
+        a write that failed, is deleted: it would only take up the disk.
+
+        Raises:
+            RunError: for an ``OSError`` inside.
+        """
+        temporary = path.with_name(f".{path.name}.tmp")
+        with writing(path, size):
+            try:
+                yield temporary
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
 
     def seal(self, temporary: Path, path: Path) -> None:
         """Make what was written to ``temporary`` the checkpoint ``path``, the newest, and delete what it supersedes.

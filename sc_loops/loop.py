@@ -22,12 +22,12 @@ from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward, check_reward
 from sc_loops.curation.stage import Stage, StageLike
-from sc_loops.data.files import read_tensors, write_tensors, writing
+from sc_loops.data.files import damage, read_tensors, write_tensors
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.disk import Keep, prune
-from sc_loops.errors import RunError, require, within
+from sc_loops.errors import require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
@@ -155,7 +155,7 @@ class SelfConsumingLoop(Callback):
             check_reward(self.reward, module.data)
         if self.processes.local_rank == 0:
             self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-            if self.retraining == "from_scratch" and not self.run.initial_weights.exists():
+            if self.retraining == "from_scratch" and damage(self.run.initial_weights):
                 write_tensors(self.run.initial_weights, model.state_dict())
         if trainer.is_global_zero:
             self.run.open(self._facts(trainer, model, module), module.data)
@@ -185,12 +185,18 @@ class SelfConsumingLoop(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin_training(trainer, GenerativeModel.of(pl_module))
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._together.advance("working")
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        self._together.advance("together")  # in the exchange of gradients
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         steps, done = LoopDataModule.of(trainer).steps, batch_idx + 1
-        self._together.advance()
         mean = self._progress.losses.add(outputs["loss"], last=done == steps)
+        self._together.advance("working")  # rank 0 by itself
         # After an interruption some steps are done again, to the same end; they are recorded once.
         if mean is not None and trainer.is_global_zero and trainer.global_step > self._recorded:
             rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -199,6 +205,7 @@ class SelfConsumingLoop(Callback):
             self._recorded = trainer.global_step
             self._tell(trainer, "training_row", self.run, row)
         self._tell(trainer, "progress", self._trained + 1, "training", done, steps, "steps")
+        self._together.advance("together")
         if done < steps:
             stop, due = self._progress.agreed(done)
             if stop or due:
@@ -297,8 +304,9 @@ class SelfConsumingLoop(Callback):
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         """Write a checkpoint; on every node, where each has a file system of its own."""
-        temporary = self.run.saved.temporary(path)
-        with writing(path, 4 * sum(p.numel() * p.element_size() for p in trainer.lightning_module.parameters())):
+        self._together.advance("working" if trainer.is_global_zero else "together")
+        size = 4 * sum(p.numel() * p.element_size() for p in trainer.lightning_module.parameters())
+        with self.run.saved.writing(path, size) as temporary:
             trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             self.run.saved.seal(temporary, path)
@@ -313,9 +321,6 @@ class SelfConsumingLoop(Callback):
         """Hand the last pool to the next generation; the next loader serves the mixture."""
         generation = self._trained + 1
         pool = self.run.pool(generation - 1) if generation > 0 and self.synthetic_ratio > 0 else None
-        if pool is not None and not len(pool):
-            do = "have the stages keep more, or draw more samples with loop.samples"
-            raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
         LoopDataModule.of(trainer).begin_generation(
             generation,
             pool=pool,

@@ -16,9 +16,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Literal
 
 import torch.distributed as dist
 from lightning import Trainer
@@ -27,6 +28,10 @@ from sc_loops.errors import RunError, Stopped
 
 PULSE = 1.0  # seconds between two signs of life
 
+# A process works by itself; is together with the others in a collective, where one that hangs holds all up; or waits
+# for them without one, for as long as they take.
+Doing = Literal["working", "together", "waiting"]
+
 
 class Signals:
     """SIGTERM, SIGUSR1 (what SLURM is asked to send before the time is up) and Ctrl-C become ``requested``, which
@@ -34,16 +39,23 @@ class Signals:
 
     def __init__(self) -> None:
         self.requested: int | None = None
+        self.released = False  # the run is over, and signals are the business of whoever it was before
         self.on_second_interrupt: Callable[[], None] = lambda: None
+        self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """(Re)install the handlers: Lightning installs its own, which run a collective inside a handler."""
+        """(Re)install the handlers: Lightning installs its own, which run a collective inside a handler. When it is
+        done, it puts back those it found, which are ours."""
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-                signal.signal(signum, self._received)
+                before = signal.signal(signum, self._received)
+                self._before.setdefault(signum, before)
 
     def _received(self, signum: int, frame: object) -> None:
-        if self.requested is None:
+        if self.released and (self.requested is None or signum == signal.SIGINT):
+            signal.signal(signum, self._before.get(signum) or signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        elif self.requested is None:
             self.requested = signum
             if signum == signal.SIGINT and os.environ.get("LOCAL_RANK", "0") == "0":
                 # Not print(), which a handler may have interrupted half way.
@@ -54,8 +66,7 @@ class Signals:
 
 
 class Processes:
-    """The processes of a run as one of them sees it. Methods named in the plural of a run do nothing special when
-    there is one process only.
+    """The processes of a run as one of them sees it; of one that is alone, nobody waits and nobody watches.
 
     Args:
         rank, world_size, local_rank: of this process.
@@ -80,7 +91,7 @@ class Processes:
         self.signals.on_second_interrupt = self._end_children
         self.children: Sequence[subprocess.Popen[Any]] = ()  # those that Lightning started from this one
         self._progress, self._meetings = 0, 0
-        self._waiting = False
+        self._doing: Doing = "working"
         self._store: Any = None
         self._group: Any = None
         self._beat_at = monotonic()
@@ -117,7 +128,7 @@ class Processes:
             self._store.set(f"left/{self.rank}", "")
             # A launcher that sees one process end may kill those that are still in their chunk.
             everybody, deadline = [f"left/{rank}" for rank in range(self.world_size)], monotonic() + self.timeout
-            self._waiting = True
+            self.advance("waiting")
             while not self._store.check(everybody) and monotonic() < deadline:
                 sleep(0.2)
             self.close()
@@ -130,9 +141,10 @@ class Processes:
 
     # Keeping together.
 
-    def advance(self) -> None:
-        """Note that this process got on: a step, a chunk."""
+    def advance(self, doing: Doing = "working") -> None:
+        """Note that this process got on, by a part of a step or of a chunk, and what it does next."""
         self._progress += 1
+        self._doing = doing
 
     def meet(self) -> None:
         """Wait until all processes are here.
@@ -141,7 +153,6 @@ class Processes:
             Stopped: another process left before it came here.
             RunError: another process failed.
         """
-        self.advance()
         if self._store is None:
             return
         self._meetings += 1
@@ -163,7 +174,8 @@ class Processes:
         return json.loads(self._store.get(place))
 
     def _wait_for(self, keys: list[str]) -> None:
-        self._waiting, pause = True, 0.002
+        self.advance("waiting")
+        pause = 0.002
         while not self._store.check(keys):
             if self._store.check(["failed"]):
                 self._over.set()
@@ -173,7 +185,6 @@ class Processes:
                 self.stop()
             sleep(pause)
             pause = min(0.5, pause * 1.5)
-        self._waiting = False
         self.advance()
 
     # Failing.
@@ -196,10 +207,12 @@ class Processes:
     def close(self) -> None:
         """End the watch: from here on nobody waits for this process, nor it for them. Rank 0, in which the store may
         live, is the last to leave, so that the others can still read what it said."""
-        if self.closed:
+        if self.closed and self.signals.released:
             return
+        self.signals.released = True
+        failed = self.closed
         self._over.set()
-        if self._store is None:
+        if self._store is None or failed:
             return
         everybody, deadline = [f"gone/{rank}" for rank in range(self.world_size)], monotonic() + self.lost_after
         with suppress(Exception):  # the store went with another process
@@ -257,43 +270,54 @@ class Processes:
                 self._end_with({"rank": 0, "message": silent})
 
     def _watch(self, store: Any) -> None:
-        watched = [r for r in range(self.world_size) if r != self.rank] if self.rank == 0 else [0]
-        seen = {rank: ("", monotonic(), -1, monotonic()) for rank in watched}
-        beat = 0
+        """Rank 0 watches over all, itself included; the others watch over rank 0."""
+        seen = {rank: Heard() for rank in (range(self.world_size) if self.rank == 0 else [0])}
         while not self._over.wait(PULSE):
-            beat += 1
             try:
-                self._tell(store, beat)
+                self._tell(store)
                 if store.check(["failed"]):
                     self._end_with(json.loads(store.get("failed")))
-                for rank in watched:
+                for rank, heard in seen.items():
                     key = f"pulse/{rank}"
-                    pulse = store.get(key).decode() if store.check([key]) else ""
-                    seen[rank] = _noted(seen[rank], pulse)
-                    found = self._verdict(rank, seen[rank])
-                    if found and not store.check([f"left/{rank}"]):
-                        store.compare_set("failed", "", json.dumps({"rank": rank, "message": found}))
+                    heard.note(store.get(key).decode() if store.check([key]) else "")
+                found = self._lost(seen, store) or (self._hung(seen) if self.rank == 0 else None)
+                if found:
+                    store.compare_set("failed", "", json.dumps(found))
             except Exception:
                 if not self._over.wait(2 * PULSE):  # else this run is just ending
                     self._end_with({"rank": 0, "message": "rank 0, which holds the processes together, is gone"})
             self._look_after_children(store)
             self._beat_at = monotonic()
 
-    def _tell(self, store: Any, beat: int) -> None:
-        store.set(f"pulse/{self.rank}", f"{beat} {self._progress} {int(self._waiting)}")
+    def _tell(self, store: Any) -> None:
+        # The time makes every pulse another one.
+        store.set(f"pulse/{self.rank}", f"{monotonic()} {self._progress} {self._doing}")
         if self.signals.requested is not None:
             store.set("stop", str(int(self.signals.requested)))
         elif store.check(["stop"]):
             self.signals.requested = int(store.get("stop"))
 
-    def _verdict(self, rank: int, noted: tuple[str, float, int, float]) -> str:
-        pulse, heard, _, got_on = noted
-        silent, stuck = monotonic() - heard, monotonic() - got_on
-        if silent > self.lost_after:
-            return f"rank {rank} was not heard of for {silent:.0f} s: it was killed, stopped or its machine is gone"
-        if stuck > self.timeout and pulse and not pulse.endswith("1"):
-            return f"rank {rank} lives but made no progress for {stuck / 60:.1f} minutes"
-        return ""
+    def _lost(self, seen: dict[int, Heard], store: Any) -> dict[str, Any] | None:
+        """The first rank that gives no sign of life, unless it has left in good order, and what to say of it."""
+        for rank, heard in seen.items():
+            silent = monotonic() - heard.at
+            if silent > self.lost_after and not store.check([f"left/{rank}"]):
+                what = "it was killed, stopped or its machine is gone"
+                return {"rank": rank, "message": f"rank {rank} was not heard of for {silent:.0f} s: {what}"}
+        return None
+
+    def _hung(self, seen: dict[int, Heard]) -> dict[str, Any] | None:
+        """The ranks that live and do not get on, and what to say of them. In a collective all wait for the one that
+        does not come; so those that are in one are to blame only if nobody works by himself."""
+        stuck = {rank: monotonic() - heard.got_on for rank, heard in seen.items() if heard.doing != "waiting"}
+        working = [r for r in stuck if seen[r].doing == "working" and stuck[r] > self.timeout]
+        together = [r for r in stuck if stuck[r] > self.timeout + 5 * PULSE]
+        ranks = working or together
+        if not ranks:
+            return None
+        minutes = max(stuck[rank] for rank in ranks) / 60
+        who = f"rank {ranks[0]} lives" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))} live"
+        return {"rank": ranks[0], "message": f"{who} but made no progress for {minutes:.1f} minutes"}
 
     def _look_after_children(self, store: Any) -> None:
         for number, child in enumerate(self.children, start=1):
@@ -325,16 +349,24 @@ class Processes:
             child.kill()
 
 
-def _noted(before: tuple[str, float, int, float], pulse: str) -> tuple[str, float, int, float]:
-    """The last pulse, when it changed, its count of progress, and when that changed."""
-    last, heard, progress, got_on = before
-    now = monotonic()
-    if pulse != last:
-        heard = now
-        count, waiting = (int(part) for part in pulse.split()[1:])
-        if count != progress or waiting:
-            progress, got_on = count, now
-    return pulse, heard, progress, got_on
+@dataclass
+class Heard:
+    """What was last heard of a process, and since when it has not changed."""
+
+    pulse: str = ""
+    progress: str = ""
+    doing: str = "waiting"  # to start
+    at: float = field(default_factory=monotonic)
+    got_on: float = field(default_factory=monotonic)
+
+    def note(self, pulse: str) -> None:
+        """Take the pulse read just now; the same as before is no sign of life."""
+        if pulse == self.pulse:
+            return
+        self.pulse, self.at = pulse, monotonic()
+        _, progress, self.doing = pulse.split()
+        if progress != self.progress:
+            self.progress, self.got_on = progress, self.at
 
 
 def _failure(text: str) -> RunError:

@@ -127,19 +127,12 @@ class Run:
         """Whether the last line of metrics.jsonl was not written to its end."""
         return self.metrics_path.exists() and self.metrics_path.read_bytes()[-1:] not in (b"", b"\n")
 
-    def damaged_lines(self) -> int:
-        """How many lines of metrics.jsonl cannot be read and so do not count, as one that a crash cut short."""
-        return self._lines().count(None)
-
     def _all_rows(self) -> list[Row]:
-        return [row for row in self._lines() if row is not None]
-
-    def _lines(self) -> list[Row | None]:
-        """The lines of metrics.jsonl, None for one that cannot be read."""
+        """The lines of metrics.jsonl that can be read."""
         if not self.metrics_path.exists():
             return []
         lines = self.metrics_path.read_text(errors="replace").split("\n")
-        return [_row(line) for line in lines if line]
+        return [row for line in lines if (row := _row(line)) is not None]
 
 
 def _row(line: str) -> Row | None:

@@ -11,11 +11,12 @@ import torch
 
 from sc_loops import checkpoints
 from sc_loops.checkpoints import Checkpoints
+from sc_loops.errors import RunError
 
 
 def save(saved: Checkpoints, path: Path, content: int = 0) -> Path:
-    temporary = saved.temporary(path)
-    torch.save({"state_dict": torch.full((100,), content)}, temporary)
+    with saved.writing(path, 400) as temporary:
+        torch.save({"state_dict": torch.full((100,), content)}, temporary)
     saved.seal(temporary, path)
     return path
 
@@ -146,3 +147,15 @@ def test_removal_takes_one_generation_with_all_that_is_of_it(tmp_path) -> None:
     saved.remove(1000)
     saved.remove(1000)
     assert names(saved) == {"generation-10000.ckpt", "last.ckpt"}
+
+
+def test_a_part_of_a_checkpoint_does_not_stay(small_disk: Path) -> None:
+    """It would take up the very space that the next attempt needs."""
+    saved = Checkpoints(small_disk)
+    with (
+        pytest.raises(RunError, match="No space left"),
+        saved.writing(saved.generation(0), 2**21) as temporary,
+    ):
+        temporary.write_bytes(bytes(2**21))
+    assert list(small_disk.iterdir()) == []
+    save(saved, saved.generation(0))

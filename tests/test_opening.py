@@ -148,3 +148,15 @@ def test_a_pool_of_weights_that_were_trained_again_to_another_end_is_made_again(
     assert {read_metadata(p)["weights"] for p in path.glob("*.safetensors")} == {run.pool(3).manifest["weights"]}
     assert rows_without_times(run)[:3] == rows[:3]
     assert rows_without_times(run)[3]["reward/mean"] != rows[3]["reward/mean"]
+
+
+def test_the_initial_weights_are_made_again_when_they_are_damaged(tmp_path) -> None:
+    """A generation from scratch would else start from weights that nobody trained or drew."""
+    options = {"retraining": "from_scratch"}
+    fit(tiny_loop(tmp_path / "whole", **options))
+    fit(tiny_loop(tmp_path / "cut", generations=1, **options))
+    run = Run(tmp_path / "cut")
+    flip(run.initial_weights)
+    fit(tiny_loop(run.path, **options))
+    assert pool_bytes(run, 3) == pool_bytes(Run(tmp_path / "whole"), 3)
+    assert run.initial_weights.read_bytes() == Run(tmp_path / "whole").initial_weights.read_bytes()

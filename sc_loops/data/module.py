@@ -7,7 +7,7 @@ from lightning import LightningDataModule, Trainer
 from sc_loops.data.mixture import MixtureLoader, Training, mix
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import UsageError, require
+from sc_loops.errors import RunError, UsageError, require
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
 
@@ -53,7 +53,14 @@ class LoopDataModule(LightningDataModule):
         seed: int,
         start: int = 0,
     ) -> None:
-        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on."""
+        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on.
+
+        Raises:
+            RunError: the pool is empty.
+        """
+        if pool is not None and not len(pool):
+            do = "have the stages keep more, or draw more samples with loop.samples"
+            raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
         self._seed, self._generation, self._start = seed, generation, start
         self.items, self.real_items, self.synthetic_items = mix(
             self.data.train,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sc_loops.data.files import read_tensors, write_tensors
+from sc_loops.data.files import damage, read_tensors, write_tensors
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, UsageError, require
 from sc_loops.networks.classifier import Classifier
@@ -84,7 +84,7 @@ class TrainedClassifier(Classifier):
         path = cache / f"classifier-{self._key(network)}.safetensors"
         if self._weights is not None:
             _load(network, Path(self._weights))
-        elif path.exists():
+        elif not damage(path):
             network.load_state_dict(read_tensors(path))
         else:
             self._train(network)

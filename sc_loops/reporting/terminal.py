@@ -175,13 +175,22 @@ def banner(run: Run, generations: int, start: int) -> Text:
             if "classifier/test_accuracy" in facts
             else [],
         ),
-        ("resuming", [f"at generation {start}"] if 0 < start <= generations else []),
+        ("resuming", [f"at generation {start}", _checkpoint(run)] if _resumes(run, start, generations) else []),
     ]
     text = Text.assemble("\n", ("sc_loops", "bold cyan"), "  ", (run.name, "bold"), "\n")
     for label, parts in lines:
         if any(parts):
             text.append(f"  {label:<12}", "dim").append(" · ".join(p for p in parts if p)).append("\n")
     return text
+
+
+def _resumes(run: Run, start: int, generations: int) -> bool:
+    return start <= generations and (start > 0 or run.last_checkpoint.exists())
+
+
+def _checkpoint(run: Run) -> str:
+    """The name of the checkpoint that the run goes on from."""
+    return f"from {run.last_checkpoint.resolve().name}" if run.last_checkpoint.exists() else ""
 
 
 def _with_unit(facts: Row, key: str, unit: str) -> str:

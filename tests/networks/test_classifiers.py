@@ -57,6 +57,15 @@ def test_a_samples_output_does_not_depend_on_its_batch(digits_convnet):
     torch.testing.assert_close(classifier.probabilities(x)[7:8], classifier.probabilities(x[7:8]))
 
 
+def test_a_damaged_cache_is_trained_again(tmp_path):
+    accuracies = quick().prepare(tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
+    assert quick().prepare(tmp_path) == accuracies
+    assert path.read_bytes() == whole
+
+
 def test_precision_of_the_trainer_does_not_reach_the_classifier(digits_convnet):
     classifier, x = digits_convnet[0], digits().test.x[:5]
     with torch.autocast("cpu", dtype=torch.bfloat16):

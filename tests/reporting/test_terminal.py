@@ -60,6 +60,20 @@ def test_the_banner_says_what_is_known(tmp_path: Path) -> None:
     ]
 
 
+def test_the_banner_names_the_checkpoint_that_a_run_goes_on_from(tmp_path: Path) -> None:
+    """Inside generation 0, too: a long pre-training that seems to start over is frightening."""
+    run = fabricate(tmp_path / "run", generations=0)
+    assert "resuming" not in banner(run, generations=6, start=0).plain
+    path = run.saved.step(0, 500)
+    run.checkpoints.mkdir(exist_ok=True)
+    with run.saved.writing(path, 5) as temporary:
+        temporary.write_bytes(b"state")
+    run.saved.seal(temporary, path)
+    line = "resuming    at generation 0 · from generation-0000-step-0000000500.ckpt"
+    assert line in banner(run, generations=6, start=0).plain
+    assert "resuming" not in banner(run, generations=6, start=7).plain  # it is finished
+
+
 def watch(run_path: Path, observer: Terminal) -> None:
     run = fabricate(run_path, generations=0, facts={"generations": 2})
     observer.run_started(run, 2, 1)
