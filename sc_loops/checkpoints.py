@@ -54,8 +54,8 @@ class Checkpoints:
 
     @contextmanager
     def writing(self, path: Path, size: int) -> Iterator[Path]:
-        """Where to write the ``size`` bytes that ``seal`` then calls ``path``; the same on all ranks. A part of it, of
-        a write that failed, is deleted: it would only take up the disk.
+        """Where to write the ``size`` bytes that ``seal`` then calls ``path``; the same on all ranks. What a failed
+        write left there is deleted: it would only take up the disk.
 
         Raises:
             RunError: for an ``OSError`` inside.

@@ -123,7 +123,7 @@ class SelfConsumingLoop(Callback):
         self.preview, self.start, self.log_every = preview, start, log_every
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
         self.keep, self.nonfinite = keep, nonfinite
-        self.facts: Row = {}  # further constants of the run, recorded with the loop's own
+        self.facts: Row = {}  # further constants of the run, recorded with its own
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
         self._trained = -1  # the last generation whose training is complete
@@ -269,7 +269,7 @@ class SelfConsumingLoop(Callback):
     def _begin_training(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Set out on the next generation, or go on where it was interrupted."""
         generation, inside = self._trained + 1, self._inside
-        training = self._training(generation)
+        training = self.later if generation else self.first
         model.begin_generation(
             seed=self.seed,
             generation=generation,
@@ -325,7 +325,7 @@ class SelfConsumingLoop(Callback):
             generation,
             pool=pool,
             synthetic_ratio=self.synthetic_ratio,
-            training=self._training(generation),
+            training=self.later if generation else self.first,
             seed=self.seed,
             start=0 if self._inside is None else self._inside["step"],
         )
@@ -376,9 +376,6 @@ class SelfConsumingLoop(Callback):
     def _together(self) -> Processes:
         assert self.processes is not None  # set in setup
         return self.processes
-
-    def _training(self, generation: int) -> Training:
-        return self.first if generation == 0 else self.later
 
     def _facts(self, trainer: Trainer, model: GenerativeModel, module: LoopDataModule) -> Row:
         """What is constant over the run. ``choices`` is there when the theory of curation applies: K-choice alone,
