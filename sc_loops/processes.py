@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,44 +24,13 @@ import torch.distributed as dist
 from lightning import Trainer
 
 from sc_loops.errors import RunError, Stopped
+from sc_loops.signals import Signals, end_at_once
 
 PULSE = 1.0  # seconds between two signs of life
 
 # A process works by itself; is together with the others in a collective, where one that hangs holds all up; or waits
 # for them without one, for as long as they take.
 Doing = Literal["working", "together", "waiting"]
-
-
-class Signals:
-    """SIGTERM, SIGUSR1 (what SLURM is asked to send before the time is up) and Ctrl-C become ``requested``, which
-    the loop looks at after each step and before each chunk. A second Ctrl-C ends the process at once."""
-
-    def __init__(self) -> None:
-        self.requested: int | None = None
-        self.released = False  # the run is over, and signals are the business of whoever it was before
-        self.on_second_interrupt: Callable[[], None] = lambda: None
-        self._before: dict[int, Any] = {}
-
-    def listen(self) -> None:
-        """(Re)install the handlers: Lightning installs its own, which run a collective inside a handler. When it is
-        done, it puts back those it found, which are ours."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-                before = signal.signal(signum, self._received)
-                self._before.setdefault(signum, before)
-
-    def _received(self, signum: int, frame: object) -> None:
-        if self.released and (self.requested is None or signum == signal.SIGINT):
-            signal.signal(signum, self._before.get(signum) or signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-        elif self.requested is None:
-            self.requested = signum
-            if signum == signal.SIGINT and os.environ.get("LOCAL_RANK", "0") == "0":
-                # Not print(), which a handler may have interrupted half way.
-                os.write(2, b"\nstopping after the present step or chunk; Ctrl-C again stops at once\n")
-        elif signum == signal.SIGINT:
-            self.on_second_interrupt()
-            _end(130)
 
 
 class Processes:
@@ -95,6 +63,7 @@ class Processes:
         self._store: Any = None
         self._group: Any = None
         self._beat_at = monotonic()
+        self._fails = False  # this process ends by itself, and says why
         self._over = threading.Event()
 
     @classmethod
@@ -179,7 +148,7 @@ class Processes:
         while not self._store.check(keys):
             if self._store.check(["failed"]):
                 self._over.set()
-                raise _failure(self._store.get("failed").decode())
+                raise Finding.of(self._store.get("failed")).error()
             if self._store.check(["left"]):
                 self.signals.requested = int(self._store.get("left"))
                 self.stop()
@@ -197,11 +166,10 @@ class Processes:
         if _is_connection(error):
             sleep(self.lost_after + 3 * PULSE)
         text = f"rank {self.rank}: {error}" if str(error) else f"rank {self.rank}: {type(error).__name__}"
-        try:
-            self._store.compare_set("failed", "", json.dumps({"rank": self.rank, "message": text}))
-        except Exception:
-            return  # the store is gone, and with it whoever might have read it
-        sleep(2 * PULSE)  # until it was read
+        self._fails = True
+        with suppress(Exception):  # the store may be gone, and with it whoever might have read it
+            self._store.compare_set("failed", "", Finding(self.rank, text).to_json())
+            sleep(2 * PULSE)  # until it was read
         self._over.set()
 
     def close(self) -> None:
@@ -267,7 +235,7 @@ class Processes:
         while not self._over.wait(PULSE):
             if monotonic() - self._beat_at > self.lost_after + 2 * PULSE:
                 silent = f"rank 0 was not heard of for {self.lost_after:.0f} s: it was stopped or its machine is gone"
-                self._end_with({"rank": 0, "message": silent})
+                self._end_with(Finding(0, silent, said_by=1))
 
     def _watch(self, store: Any) -> None:
         """Rank 0 watches over all, itself included; the others watch over rank 0."""
@@ -275,17 +243,17 @@ class Processes:
         while not self._over.wait(PULSE):
             try:
                 self._tell(store)
-                if store.check(["failed"]):
-                    self._end_with(json.loads(store.get("failed")))
+                if store.check(["failed"]) and not self._fails:
+                    self._end_with(Finding.of(store.get("failed")))
                 for rank, heard in seen.items():
                     key = f"pulse/{rank}"
                     heard.note(store.get(key).decode() if store.check([key]) else "")
                 found = self._lost(seen, store) or (self._hung(seen) if self.rank == 0 else None)
                 if found:
-                    store.compare_set("failed", "", json.dumps(found))
+                    store.compare_set("failed", "", found.to_json())
             except Exception:
                 if not self._over.wait(2 * PULSE):  # else this run is just ending
-                    self._end_with({"rank": 0, "message": "rank 0, which holds the processes together, is gone"})
+                    self._end_with(Finding(0, "rank 0, which holds the processes together, is gone", said_by=1))
             self._look_after_children(store)
             self._beat_at = monotonic()
 
@@ -297,17 +265,18 @@ class Processes:
         elif store.check(["stop"]):
             self.signals.requested = int(store.get("stop"))
 
-    def _lost(self, seen: dict[int, Heard], store: Any) -> dict[str, Any] | None:
-        """The first rank that gives no sign of life, unless it has left in good order, and what to say of it."""
+    def _lost(self, seen: dict[int, Heard], store: Any) -> Finding | None:
+        """The first rank that gives no sign of life, unless it has left in good order."""
         for rank, heard in seen.items():
             silent = monotonic() - heard.at
             if silent > self.lost_after and not store.check([f"left/{rank}"]):
                 what = "it was killed, stopped or its machine is gone"
-                return {"rank": rank, "message": f"rank {rank} was not heard of for {silent:.0f} s: {what}"}
+                message = f"rank {rank} was not heard of for {silent:.0f} s: {what}"
+                return Finding(rank, message, said_by=1 if rank == 0 else 0)
         return None
 
-    def _hung(self, seen: dict[int, Heard]) -> dict[str, Any] | None:
-        """The ranks that live and do not get on, and what to say of them. In a collective all wait for the one that
+    def _hung(self, seen: dict[int, Heard]) -> Finding | None:
+        """The ranks that live and do not get on. In a collective all wait for the one that
         does not come; so those that are in one are to blame only if nobody works by himself."""
         stuck = {rank: monotonic() - heard.got_on for rank, heard in seen.items() if heard.doing != "waiting"}
         working = [r for r in stuck if seen[r].doing == "working" and stuck[r] > self.timeout]
@@ -317,32 +286,29 @@ class Processes:
             return None
         minutes = max(stuck[rank] for rank in ranks) / 60
         who = f"rank {ranks[0]} lives" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))} live"
-        return {"rank": ranks[0], "message": f"{who} but made no progress for {minutes:.1f} minutes"}
+        return Finding(ranks[0], f"{who} but made no progress for {minutes:.1f} minutes")
 
     def _look_after_children(self, store: Any) -> None:
         for number, child in enumerate(self.children, start=1):
             status = child.poll()
             if status not in (None, 0, 130, 143) and not self._over.is_set():
                 how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-                found = {"rank": self.rank + number, "message": f"rank {self.rank + number} {how}"}
+                found = Finding(self.rank + number, f"rank {self.rank + number} {how}")
                 sleep(PULSE)  # it may have said why
                 if store.check(["failed"]):
-                    found = json.loads(store.get("failed"))
+                    found = Finding.of(store.get("failed"))
                 self._end_with(found)
 
-    def _end_with(self, found: dict[str, Any]) -> None:
-        """End this process, whatever its main thread does (it may hang in a collective), unless that ends by itself.
-
-        Rank 0 says why, or rank 1 where it was rank 0 that failed.
-        """
+    def _end_with(self, found: Finding) -> None:
+        """End this process, whatever its main thread does (it may hang in a collective), unless that ends it."""
         sleep(2 * PULSE)  # the store may live in this process: let the others read
         if self._over.is_set():
             return
-        if self.rank == (1 if found["rank"] == 0 else 0):
-            said = f"error: {found['message']}\nWhat was finished is saved; the same command continues from there.\n"
+        if self.rank == found.said_by:
+            said = f"error: {found.message}\nWhat was finished is saved; the same command continues from there.\n"
             os.write(2, said.encode())
         self._end_children()
-        _end(1)
+        end_at_once(1)
 
     def _end_children(self) -> None:
         for child in self.children:
@@ -369,19 +335,25 @@ class Heard:
             self.progress, self.got_on = progress, self.at
 
 
-def _failure(text: str) -> RunError:
-    found = json.loads(text)
-    return RunError(f"rank {found['rank']}", found=found["message"], expected="all processes to go on")
+@dataclass(frozen=True)
+class Finding:
+    """The rank that ends the run, why, and which rank is to say so: the first, unless it is the one that is lost."""
+
+    rank: int
+    message: str
+    said_by: int = 0
+
+    @staticmethod
+    def of(text: bytes) -> Finding:
+        return Finding(**json.loads(text))
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self))
+
+    def error(self) -> RunError:
+        return RunError(f"rank {self.rank}", found=self.message, expected="all processes to go on")
 
 
 def _is_connection(error: BaseException) -> bool:
     words = ("gloo", "nccl", "connection", "socket", "peer")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _end(status: int) -> None:
-    """End at once. Safe for what is on disk, since every write is to a temporary name first."""
-    if sys.stdout.isatty():
-        sys.stdout.write("\x1b[?25h")  # a progress bar hides the cursor
-        sys.stdout.flush()
-    os._exit(status)
