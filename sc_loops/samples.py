@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from sc_loops.data.pixels import as_float
+
 # What a metric keeps of a chunk: small tensors by name.
 Observation = dict[str, Tensor]
 
@@ -18,7 +20,7 @@ class Samples:
 
     Attributes:
         x: ``(N, *shape)`` float32. Points are in the units of their data set; images are ``(N, C, H, W)``
-            in [-1, 1].
+            in [-1, 1]. Where samples are only kept, in memory or on disk, images may be uint8 pixels 0..255.
         condition: ``(N,)`` int64 class labels that ``x`` was sampled under (or, for real data, carries), or
             None.
         columns: further values by name, each ``(N, ...)``. The loop sets ``index`` (int64, the number of the
@@ -47,6 +49,10 @@ class Samples:
     def with_columns(self, **columns: Tensor) -> Samples:
         """The same samples with ``columns`` added or replaced."""
         return replace(self, columns={**self.columns, **columns})
+
+    def as_float(self) -> Samples:
+        """The same samples with uint8 pixels as float32 in [-1, 1], which is how models, rewards and stages see them."""
+        return replace(self, x=as_float(self.x))
 
     def to(self, device: torch.device | str) -> Samples:
         """The same samples on ``device``."""

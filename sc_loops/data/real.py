@@ -18,8 +18,9 @@ class RealData:
     Attributes:
         train: the n samples that generations train on.
         test: held-out samples; evaluation compares with these and nothing is ever fitted to them.
-        kind: ``points`` (N, d) in the data set's own units, or ``images`` (N, C, H, W) in [-1, 1]. Decides
-            which metrics and pictures are the default.
+        kind: ``points`` (N, d) in the data set's own units, or ``images`` (N, C, H, W), float32 in [-1, 1] or
+            uint8 pixels; synthetic images are then kept as pixels too. Decides which metrics and pictures are the
+            default.
         class_names: names of the classes 0..C-1 that ``condition`` holds; empty for unlabelled data.
         name: what the data set is called in reports.
     """
@@ -36,6 +37,9 @@ class RealData:
         for part, samples in (("train", self.train), ("test", self.test)):
             bad = int((~torch.isfinite(samples.x)).sum())
             require(not bad, part, f"{bad} values that are NaN or infinite", "finite values")
+        types = {samples.x.dtype for samples in (self.train, self.test)}
+        known = types in ({torch.float32}, {torch.uint8} if self.kind == "images" else {torch.float32})
+        require(known, "train", f"{self.kind} of {', '.join(map(str, types))}", "float32, or for images uint8")
 
     @property
     def shape(self) -> tuple[int, ...]:
