@@ -327,6 +327,7 @@ class SelfConsumingLoop(Callback):
             synthetic_ratio=self.synthetic_ratio,
             training=self.later if generation else self.first,
             seed=self.seed,
+            pairing=GenerativeModel.of(trainer.lightning_module).pairing(),
             start=0 if self._inside is None else self._inside["step"],
         )
 

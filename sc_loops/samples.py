@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from sc_loops.data.pixels import as_float
+
+Pairing = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Of the float items ``(N, *shape)`` of a batch and a generator, both on the CPU: noise ``(N, *shape)``, and ``(N,)``
+the position of the item that goes with each."""
 
 # What a metric keeps of a chunk: small tensors by name.
 Observation = dict[str, Tensor]
@@ -58,6 +62,10 @@ class Samples:
         """The same samples on ``device``."""
         condition = None if self.condition is None else self.condition.to(device)
         return Samples(self.x.to(device), condition, {k: v.to(device) for k, v in self.columns.items()})
+
+    def split(self, size: int) -> list[Samples]:
+        """The samples in parts of ``size``, the last of what is left."""
+        return [self[start : start + size] for start in range(0, len(self), size)]
 
     @staticmethod
     def concatenate(parts: Sequence[Samples]) -> Samples:

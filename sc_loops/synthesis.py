@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal
 
@@ -20,6 +20,7 @@ from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import checked
 from sc_loops.curation.stage import StageLike, can_take, inputs_of, outputs_of
 from sc_loops.data.mixture import synthetic_count
+from sc_loops.data.pixels import as_float, as_stored
 from sc_loops.data.pool import Chunk
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, RunError, UsageError, require
@@ -91,6 +92,7 @@ class Synthesis:
             condition = self._draw_conditions(model, chunk.size, generator("condition"))
             x = model.sample(generator("sample"), chunk.size, condition)
             self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
+            x = as_float(self._stored(x))  # what is scored and measured is what is kept
         index = torch.arange(chunk.start, chunk.start + chunk.size, device=x.device)
         raw = Samples(x, condition, {"index": index})
         if self.reward is not None:
@@ -103,7 +105,7 @@ class Synthesis:
         with clock("evaluating"):
             observed = self.evaluation.observe(raw, kept)
         observed["loop"] = {"network_evaluations": torch.tensor([evaluations.total])}
-        return kept, observed
+        return replace(kept, x=self._stored(kept.x)), observed
 
     def check(self, model: GenerativeModel) -> None:
         """Raise ``UsageError`` for a conditional model without labels."""
@@ -120,7 +122,10 @@ class Synthesis:
         if model.conditional:
             condition = torch.arange(n, device=model.device) % self.data.num_classes
         x = model.sample(generator_for(self.seed, "preview", device=model.device), n, condition)
-        return Samples(x, condition)
+        return Samples(self._stored(x), condition)
+
+    def _stored(self, x: Tensor) -> Tensor:
+        return as_stored(x, like=self.data.train.x)
 
     def _draw_conditions(self, model: GenerativeModel, n: int, generator: torch.Generator) -> Tensor | None:
         if not model.conditional:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sc_loops.curation.reward import Reward
+from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, UsageError, require
 from sc_loops.networks.classifier import Classifier
@@ -90,7 +91,7 @@ class ClassifierConfidence:
 
 def check_reward(reward: Reward, data: RealData) -> None:
     """Try ``reward`` on a few real samples. Raises ``UsageError`` where it fails on them."""
-    checked(reward, data.train.x[:8], "the reward, tried on 8 real samples", error=UsageError)
+    checked(reward, as_float(data.train.x[:8]), "the reward, tried on 8 real samples", error=UsageError)
 
 
 def checked(reward: Reward, x: Tensor, where: str, error: type[Complaint]) -> Tensor:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from sc_loops.data.pixels import as_float
 from sc_loops.errors import require
 from sc_loops.randomness import generator_for
-from sc_loops.samples import Samples
+from sc_loops.samples import Pairing, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +31,14 @@ class Training:
         passes: passes over the mixture of real and synthetic items (may be fractional).
         learning_rate: of this generation; by default the model's own.
         warmup_steps: of this generation; by default the model's own.
+        horizontal_flips: mirror each image left to right with probability 1/2.
     """
 
     steps: int | None = None
     passes: float | None = None
     learning_rate: float | None = None
     warmup_steps: int | None = None
+    horizontal_flips: bool = False
 
     def __post_init__(self) -> None:
         given = f"steps={self.steps}, passes={self.passes}"
@@ -90,11 +94,17 @@ class MixtureLoader:
     permutations follow one another without a gap: a batch may span two passes, and the last batch is filled up
     from a pass that is not completed. So every batch is full, and every item of a complete pass is seen once.
 
+    The items are brought to ``device`` once, as they are, and batches are gathered there.
+
     Args:
         items: the mixture.
         batch_size: items of one optimizer step over all ranks; a multiple of ``world_size``.
         steps: number of batches.
+        flips: mirror each image with probability 1/2, a function of (seed, generation, step).
+        pairing: pairs the whole batch with noise, which comes as the column ``noise``. It works in a thread, on the
+            next batch while this one is trained on. Ranks share the pairing of a batch as they share its items.
         rank, world_size: this process takes every ``world_size``-th item of a batch, from ``rank`` on.
+        device: where batches are wanted.
         start: the batches before this one are left out, since they were trained on before an interruption.
     """
 
@@ -106,8 +116,11 @@ class MixtureLoader:
         steps: int,
         seed: int,
         generation: int,
+        flips: bool = False,
+        pairing: Pairing | None = None,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | str = "cpu",
         start: int = 0,
     ) -> None:
         require(
@@ -118,14 +131,17 @@ class MixtureLoader:
         )
         self.items, self.steps, self.batch_size = items, steps, batch_size
         self._seed, self._generation = seed, generation
+        self._flips, self._pairing = flips, pairing
         self._rank, self._world_size, self._start = rank, world_size, start
+        self._device, self._on_device = device, items.to(device)
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Samples]:
-        for index in itertools.islice(self._batches(), self._start, None):
-            yield self.items[index[self._rank :: self._world_size]]
+        numbered = itertools.islice(enumerate(self._batches()), self._start, None)
+        batches = (self._batch(step, index) for step, index in numbered)
+        return batches if self._pairing is None else one_ahead(batches)
 
     # Lightning warns of loaders that cannot be resumed unless they have these two. Here there is nothing to remember:
     # the loop's own state says how many steps were done, and its data module starts the loader there.
@@ -146,3 +162,36 @@ class MixtureLoader:
                 passes += 1
             yield ahead[: self.batch_size]
             ahead = ahead[self.batch_size :]
+
+    def _batch(self, step: int, index: Tensor) -> Samples:
+        """This rank's part of the batch of the items at ``index``."""
+        mirrored = torch.zeros(len(index), dtype=torch.bool)
+        if self._flips:
+            mirrored = torch.rand(len(index), generator=self._generator("flips", step)) < 0.5
+        noise = None
+        if self._pairing is not None:
+            x = as_float(self._gathered(self.items, index, mirrored).x)
+            noise, order = self._pairing(x, self._generator("pairing", step))
+            index, mirrored = index[order], mirrored[order]
+        mine = slice(self._rank, None, self._world_size)
+        batch = self._gathered(self._on_device, index[mine].to(self._device), mirrored[mine])
+        return batch if noise is None else batch.with_columns(noise=noise[mine].to(self._device))
+
+    def _gathered(self, items: Samples, index: Tensor, mirrored: Tensor) -> Samples:
+        batch = items[index]
+        if not self._flips:
+            return batch
+        where = mirrored.to(batch.x.device).view(-1, *(1,) * (batch.x.ndim - 1))
+        return replace(batch, x=torch.where(where, batch.x.flip(-1), batch.x))
+
+    def _generator(self, purpose: str, step: int) -> torch.Generator:
+        return generator_for(self._seed, purpose, self._generation, step)
+
+
+def one_ahead(batches: Iterator[Samples]) -> Iterator[Samples]:
+    """``batches``, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1, "batches") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch

@@ -9,7 +9,7 @@ from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 from sc_loops.errors import RunError, UsageError, require
 from sc_loops.randomness import generator_for
-from sc_loops.samples import Samples
+from sc_loops.samples import Pairing, Samples
 
 
 class LoopDataModule(LightningDataModule):
@@ -51,9 +51,11 @@ class LoopDataModule(LightningDataModule):
         synthetic_ratio: float,
         training: Training,
         seed: int,
+        pairing: Pairing | None = None,
         start: int = 0,
     ) -> None:
-        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on.
+        """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on,
+        paired with noise by ``pairing`` if there is one.
 
         Raises:
             RunError: the pool is empty.
@@ -62,6 +64,7 @@ class LoopDataModule(LightningDataModule):
             do = "have the stages keep more, or draw more samples with loop.samples"
             raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
         self._seed, self._generation, self._start = seed, generation, start
+        self._pairing = pairing
         self.items, self.real_items, self.synthetic_items = mix(
             self.data.train,
             None if pool is None else pool.samples(),
@@ -69,6 +72,9 @@ class LoopDataModule(LightningDataModule):
             generator=generator_for(seed, "mixture", generation),
         )
         self.steps = training.optimizer_steps(len(self.items), self.batch_size)
+        self._flips = training.horizontal_flips
+        images = len(self.data.shape) == 3
+        require(images or not self._flips, "horizontal_flips", True, "false: these are no images")
 
     def train_dataloader(self) -> MixtureLoader:
         trainer = self.trainer
@@ -78,7 +84,10 @@ class LoopDataModule(LightningDataModule):
             steps=self.steps,
             seed=self._seed,
             generation=self._generation,
+            flips=self._flips,
+            pairing=self._pairing,
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            device="cpu" if trainer is None else trainer.strategy.root_device,
             start=self._start,
         )

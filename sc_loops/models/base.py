@@ -7,9 +7,9 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import LightningModule
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from sc_loops.errors import RunError, UsageError, require
 from sc_loops.models.ema import WeightAverage
+from sc_loops.models.half import HalfPrecisionTwins
 from sc_loops.randomness import seed_global
-from sc_loops.samples import Samples
+from sc_loops.samples import Pairing, Samples
+
+SamplingPrecision = Literal["as_trained", "bf16-true"]
 
 
 class GenerativeModel(LightningModule, ABC):
@@ -33,6 +36,11 @@ class GenerativeModel(LightningModule, ABC):
         betas: Adam's.
         weight_decay: decoupled (AdamW); 0 is Adam.
         ema_decay: see ``WeightAverage``.
+        network_batch: the most items that go through the network at once. In training, gradients of the parts of a
+            batch add up; in sampling, a chunk is evaluated in parts of exactly this size. It bounds the memory. None
+            is all at once.
+        sampling_precision: ``as_trained`` samples in ``trainer.precision``; with ``bf16-true`` the network's weights
+            are bfloat16 for sampling, where the state of the solver stays float32.
 
     Attributes:
         conditional: whether ``sample`` wants class labels. A subclass that does sets it.
@@ -49,19 +57,28 @@ class GenerativeModel(LightningModule, ABC):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         ema_decay: float = 0.999,
+        network_batch: int | None = None,
+        sampling_precision: SamplingPrecision = "as_trained",
     ) -> None:
         super().__init__()
         require(0 < learning_rate < math.inf, "learning_rate", learning_rate, "a number > 0")
         require(warmup_steps >= 0, "warmup_steps", warmup_steps, "an integer >= 0")
         require(all(0 <= b < 1 for b in betas), "betas", betas, "two numbers in [0, 1)")
         require(0 <= weight_decay < math.inf, "weight_decay", weight_decay, "a number >= 0")
+        possible = network_batch is None or network_batch >= 1
+        require(possible, "network_batch", network_batch, "an integer >= 1, or null")
+        known = sampling_precision in get_args(SamplingPrecision)
+        require(known, "sampling_precision", sampling_precision, "as_trained or bf16-true")
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self.network_batch, self._sampling_precision = network_batch, sampling_precision
         self._rate, self._warmup = learning_rate, warmup_steps  # of the generation that is trained
         self._betas, self._weight_decay = betas, weight_decay
         self._average = WeightAverage(ema_decay)
         self._trainable: list[nn.Parameter] = []
         self._seed, self._generation = 0, 0
         self._skips, self.skipped_steps = False, 0
+        self._has_gradients = False  # of the first parts of a batch
+        self._twins = HalfPrecisionTwins()
 
     @staticmethod
     def of(module: LightningModule) -> GenerativeModel:
@@ -76,8 +93,8 @@ class GenerativeModel(LightningModule, ABC):
 
     @abstractmethod
     def loss(self, batch: Samples) -> Tensor:
-        """The training loss of ``batch``, a scalar. Random draws use torch's global generator, which is
-        seeded before every step."""
+        """The training loss of ``batch``, a scalar, the mean over its items. Random draws use torch's global
+        generator, which is seeded before every step."""
 
     @abstractmethod
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
@@ -88,15 +105,23 @@ class GenerativeModel(LightningModule, ABC):
             condition: ``(n,)`` int64 class labels on ``self.device``, or None for unconditional samples.
         """
 
+    def pairing(self) -> Pairing | None:
+        """What pairs a batch with noise beside the step before it, if anything does; ``loss`` then finds that noise in
+        the column ``noise`` of the batch."""
+        return None
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within the context the model is in evaluation mode, without gradients, and holds its EMA weights."""
+        """Within the context the model is in evaluation mode, without gradients, and holds its EMA weights, in the
+        precision in which they are sampled."""
         self._place_average()
         was_training = [m for m in self.modules() if m.training]
         self.eval()
+        half = self._sampling_precision == "bf16-true"
         try:
             with torch.no_grad(), self._average.swapped_in(self._trainable):
-                yield
+                with self._twins.in_place_of(self) if half else nullcontext():
+                    yield
         finally:
             for module in was_training:
                 module.training = True
@@ -205,7 +230,26 @@ class GenerativeModel(LightningModule, ABC):
         seed_global(self._seed, "train", self._generation, batch_idx, self.global_rank)
 
     def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
-        return self.loss(batch)
+        """The loss of ``batch``; of more items than ``network_batch``, all parts but the last are done with here."""
+        batch = batch.as_float()
+        parts = [batch] if self.network_batch is None else batch.split(self.network_batch)
+        if len(parts) == 1:
+            return self.loss(batch)
+        self.trainer.optimizers[0].zero_grad()
+        self._has_gradients, done = True, torch.zeros((), device=self.device)
+        for part in parts[:-1]:
+            loss = self.loss(part) * (len(part) / len(batch))
+            # DDP exchanges gradients only in the backward pass that follows this method.
+            with torch.autocast(self.device.type, enabled=False):
+                self.trainer.strategy.backward(loss, None)
+            done = done + loss.detach()
+        return done + self.loss(parts[-1]) * (len(parts[-1]) / len(batch))
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Called between ``training_step`` and its backward pass: gradients of the first parts stay."""
+        if not self._has_gradients:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+        self._has_gradients = False
 
     def optimizer_step(
         self,
@@ -261,7 +305,9 @@ class GenerativeModel(LightningModule, ABC):
         self._trainable = self._weights()  # looked up once, since walking through a network takes a while
         if not self._average.shadow:
             self._average.reset(self._trainable)
-        self._average.shadow = [t.to(self.device) for t in self._average.shadow]
+        # Laid out in memory as the weights are, which makes the one call that updates them a fast one.
+        placed = zip(self._trainable, self._average.shadow, strict=True)
+        self._average.shadow = [torch.empty_like(w, requires_grad=False).copy_(t) for w, t in placed]
 
     def _weights(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]

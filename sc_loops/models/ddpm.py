@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
-from sc_loops.models.base import GenerativeModel
+from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.networks.network import Network
 from sc_loops.samples import Samples
 from sc_loops.sampling.diffusion import (
@@ -50,7 +50,8 @@ class DDPM(GenerativeModel):
         clip: clamp every predicted sample to [-clip, clip]; for images 1.
         condition_dropout: probability of training without the class.
         guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
-        learning_rate, warmup_steps, betas, weight_decay, ema_decay: see ``GenerativeModel``.
+        learning_rate, warmup_steps, betas, weight_decay, ema_decay, network_batch, sampling_precision: see
+            ``GenerativeModel``.
     """
 
     _alpha: Tensor
@@ -78,6 +79,8 @@ class DDPM(GenerativeModel):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         ema_decay: float = 0.999,
+        network_batch: int | None = None,
+        sampling_precision: SamplingPrecision = "as_trained",
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -85,6 +88,8 @@ class DDPM(GenerativeModel):
             betas=betas,
             weight_decay=weight_decay,
             ema_decay=ema_decay,
+            network_batch=network_batch,
+            sampling_precision=sampling_precision,
         )
         for option, chosen, choices in (
             ("schedule", schedule, get_args(Schedule)),
@@ -136,7 +141,7 @@ class DDPM(GenerativeModel):
         x = torch.randn((n, *self._shape), generator=generator, device=self.device)
         for t, alpha_bar, previous in zip(self._visited, self._levels, self._levels[1:], strict=False):
             time = torch.full((n,), t / self._timesteps, device=self.device)
-            output = guided(self.network, time, x, y, self._guidance_scale)
+            output = guided(self.network, time, x, y, self._guidance_scale, self.network_batch)
             x0 = predicted_x0(self._prediction, output, x, alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
             if self._clip is not None:
                 x0 = x0.clamp(-self._clip, self._clip)

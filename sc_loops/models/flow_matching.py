@@ -17,9 +17,9 @@ from torchcfm.conditional_flow_matching import (
 
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
-from sc_loops.models.base import GenerativeModel
+from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.networks.network import Network
-from sc_loops.samples import Samples
+from sc_loops.samples import Pairing, Samples
 from sc_loops.sampling.coupling import optimal_permutation
 from sc_loops.sampling.guidance import guided, training_labels
 from sc_loops.sampling.solvers import Solver, solve
@@ -55,7 +55,8 @@ class FlowMatching(GenerativeModel):
         clip: clamp the samples to [-clip, clip] when they are done; for images 1.
         condition_dropout: probability of training without the class.
         guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
-        learning_rate, warmup_steps, betas, weight_decay, ema_decay: see ``GenerativeModel``.
+        learning_rate, warmup_steps, betas, weight_decay, ema_decay, network_batch, sampling_precision: see
+            ``GenerativeModel``.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class FlowMatching(GenerativeModel):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         ema_decay: float = 0.999,
+        network_batch: int | None = None,
+        sampling_precision: SamplingPrecision = "as_trained",
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -85,6 +88,8 @@ class FlowMatching(GenerativeModel):
             betas=betas,
             weight_decay=weight_decay,
             ema_decay=ema_decay,
+            network_batch=network_batch,
+            sampling_precision=sampling_precision,
         )
         for option, chosen, choices in (
             ("coupling", coupling, get_args(Coupling)),
@@ -124,22 +129,33 @@ class FlowMatching(GenerativeModel):
         self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
         self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
 
-    def path(self, x1: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def pairing(self) -> Pairing | None:
+        return self._pair if self._permute else None
+
+    def _pair(self, x1: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x0 = torch.randn(x1.shape, generator=generator)
+        return x0, optimal_permutation(x0, x1, self._ot_block)
+
+    def path(
+        self, x1: Tensor, y: Tensor | None, x0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """For data ``x1`` of classes ``y``: times ``(N,)``, places x_t and velocities u_t ``(N, *shape)``,
-        and the classes of the data these lead to."""
-        x0 = torch.randn_like(x1)
+        and the classes of the data these lead to. ``x0`` is the noise that the data were paired with, if they were.
+        """
+        paired = x0 is not None
+        x0 = torch.randn_like(x1) if x0 is None else x0
         t = torch.rand(len(x1), device=x1.device)
         if isinstance(self._matcher, ExactOptimalTransportConditionalFlowMatcher):
             t, xt, ut, _, y = self._matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=y, t=t)
             return t, xt, ut, y
-        if self._permute:
+        if self._permute and not paired:
             order = optimal_permutation(x0, x1, self._ot_block)
             x1, y = x1[order], None if y is None else y[order]
         return *self._matcher.sample_location_and_conditional_flow(x0, x1, t=t), y
 
     def loss(self, batch: Samples) -> Tensor:
         y = training_labels(self.network, batch.condition, self._condition_dropout)
-        t, xt, ut, y = self.path(batch.x, y)
+        t, xt, ut, y = self.path(batch.x, y, batch.columns.get("noise"))
         return F.mse_loss(self.network(t, xt, y), ut)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
@@ -147,7 +163,7 @@ class FlowMatching(GenerativeModel):
         x = torch.randn((n, *self._shape), generator=generator, device=self.device)
 
         def velocity(t: Tensor, x: Tensor) -> Tensor:
-            return guided(self.network, t.expand(n), x, y, self._guidance_scale)
+            return guided(self.network, t.expand(n), x, y, self._guidance_scale, self.network_batch)
 
         x = solve(velocity, x, method=self._solver, steps=self._steps, tolerance=self._tolerance)
         return x if self._clip is None else x.clamp(-self._clip, self._clip)

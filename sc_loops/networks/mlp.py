@@ -59,7 +59,8 @@ class TimeMLP(Network):
             self.classes = nn.Embedding(self.num_classes + 1, width)
 
     def forward(self, t: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
-        hidden = self.first(torch.cat([x.flatten(1), sinusoids(t, self.frequencies)], dim=1))
+        inputs = torch.cat([x.flatten(1), sinusoids(t, self.frequencies)], dim=1)
+        hidden = self.first(inputs.to(self.first.weight.dtype))
         if self.class_conditional:
             hidden = hidden + self.classes(self.labels(y, x))
-        return self.rest(hidden).view_as(x)
+        return self.rest(hidden).view_as(x).to(x.dtype)

@@ -33,7 +33,7 @@ class Camera:
     def of(run: Run) -> Camera | None:
         """The camera for ``run``, or None when it holds nothing to take a picture of (yet)."""
         kept = real_samples(run)
-        real = None if kept is None else kept.x.double().numpy()
+        real = None if kept is None else as_float(kept.x).double().numpy()
         first = real if real is not None else _preview(run, 0)
         if first is None:
             return None
@@ -122,7 +122,7 @@ def png(picture: Pixels) -> bytes:
 
 def _preview(run: Run, generation: int) -> Array | None:
     preview = run.pool(generation).preview
-    return None if preview is None else preview.x.double().numpy()
+    return None if preview is None else as_float(preview.x).double().numpy()
 
 
 def _tiles(x: Array) -> Pixels:

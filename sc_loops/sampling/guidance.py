@@ -29,7 +29,7 @@ def training_labels(network: Network, condition: Tensor | None, dropout: float) 
     return condition.masked_fill(dropped, network.num_classes)
 
 
-def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: float) -> Tensor:
+def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: float, rows: int | None = None) -> Tensor:
     """null + scale (conditional - null), whatever the network predicts (Ho and Salimans 2022, Equation 6,
     whose w is scale - 1): scale 1 is the conditional prediction, 0 the unconditional one. Both are computed
     in one call of twice the batch, and only one where the other is not needed.
@@ -38,9 +38,23 @@ def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: floa
         t: ``(N,)`` in [0, 1].
         x: ``(N, *shape)``.
         y: ``(N,)`` classes, or None for no class and no guidance.
+        rows: see ``in_parts``.
     """
     if y is None or scale == 1:
-        return network(t, x, y)
+        return in_parts(network, t, x, y, rows)
     both = torch.cat([y, torch.full_like(y, network.num_classes)])
-    conditional, null = network(torch.cat([t, t]), torch.cat([x, x]), both).chunk(2)
+    conditional, null = in_parts(network, torch.cat([t, t]), torch.cat([x, x]), both, rows).chunk(2)
     return null + scale * (conditional - null)
+
+
+def in_parts(network: Network, t: Tensor, x: Tensor, y: Tensor | None, rows: int | None) -> Tensor:
+    """``network(t, x, y)``, evaluated on ``rows`` of the N at a time, or on all at once.
+
+    The last part is filled up with repetitions of the last row, so that all calls have one shape and a compiled
+    network is compiled once.
+    """
+    n = len(x)
+    if rows is None or n == rows:
+        return network(t, x, y)
+    parts = (torch.arange(-(-n // rows) * rows, device=x.device).clamp(max=n - 1)).split(rows)
+    return torch.cat([network(t[p], x[p], None if y is None else y[p]) for p in parts])[:n]
