@@ -56,6 +56,16 @@ class Stopped(SystemExit):
         super().__init__(130 if signum == signal.SIGINT else 143)
 
 
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it was raised from, says that there was no memory left."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    while error is not None:
+        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in words):
+            return True
+        error = error.__cause__
+    return False
+
+
 def require(condition: bool, option: str, found: object, expected: str, do: str = "") -> None:
     """Raise ``InvalidValue`` for ``option`` unless ``condition`` holds.
 

@@ -18,7 +18,7 @@ from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.disk import expected_bytes, free_bytes, used_bytes
 from sc_loops.environment import environment
-from sc_loops.errors import RunError, UsageError, blaming, require, within
+from sc_loops.errors import RunError, UsageError, blaming, out_of_memory, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
@@ -181,6 +181,10 @@ class Experiment:
             trainer.fit(self.model, self._module(), ckpt_path=checkpoint)
         except UsageError as error:  # nobody can be told before what only a run under way finds out
             raise RunError(error.where, found=error.found, expected=error.expected, do=error.do) from error
+        except (RunError, RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                raise self._too_large() from error
+            raise
         except SystemExit as stop:
             if isinstance(stop.__context__, KeyboardInterrupt):  # one that a component raised; Lightning makes it 1
                 raise KeyboardInterrupt from stop
@@ -190,6 +194,20 @@ class Experiment:
                 observer.closed()
             if loop.processes is not None:
                 loop.processes.wait_for_children()
+
+    def _too_large(self) -> RunError:
+        """What to do where memory ran out. The training that was done stays as it is with another network_batch."""
+        at_once, batch, chunk = self.model.network_batch, self.batch_size, self.loop.chunk_size
+        now = "all at once" if at_once is None else f"{at_once} at a time"
+        smaller = max(1, min(at_once or chunk, chunk, batch) // 2)
+        return RunError(
+            "memory",
+            found=f"no memory left, with batches of {batch} (batch_size) and chunks of {chunk} samples "
+            f"(loop.chunk_size), of which {now} go through the network (model.network_batch)",
+            expected="room for what goes through the network at once",
+            do=f"give model.network_batch={smaller}, or more processes (trainer.devices): both leave what was trained "
+            "as it is, and the run continues. A lower batch_size or loop.chunk_size is another run",
+        )
 
     def _module(self) -> LoopDataModule:
         return LoopDataModule(self.data, batch_size=self.batch_size, seed=self.seed)

@@ -17,6 +17,8 @@ _FREE = (
     "name",
     "output",
     "wandb",
+    *(f"data.{key}" for key in ("root", "download")),
+    "model.network_batch",
     *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "num_nodes")),
     *(f"trainer.{key}" for key in ("timeout_minutes", "lost_after_seconds")),
     *(f"loop.{key}" for key in ("generations", "log_every", "keep", "nonfinite")),

@@ -55,7 +55,7 @@ class Samples:
         return replace(self, columns={**self.columns, **columns})
 
     def as_float(self) -> Samples:
-        """The same samples with uint8 pixels as float32 in [-1, 1], which is how models, rewards and stages see them."""
+        """The same samples with pixels as float32 in [-1, 1], which is how models, rewards and stages see them."""
         return replace(self, x=as_float(self.x))
 
     def to(self, device: torch.device | str) -> Samples:

@@ -106,8 +106,8 @@ class GenerativeModel(LightningModule, ABC):
         """
 
     def pairing(self) -> Pairing | None:
-        """What pairs a batch with noise beside the step before it, if anything does; ``loss`` then finds that noise in
-        the column ``noise`` of the batch."""
+        """What pairs a batch with noise beside the step before it, if anything does; ``loss`` then finds that noise
+        in the column ``noise`` of the batch."""
         return None
 
     @contextmanager
@@ -119,9 +119,12 @@ class GenerativeModel(LightningModule, ABC):
         self.eval()
         half = self._sampling_precision == "bf16-true"
         try:
-            with torch.no_grad(), self._average.swapped_in(self._trainable):
-                with self._twins.in_place_of(self) if half else nullcontext():
-                    yield
+            with (
+                torch.no_grad(),
+                self._average.swapped_in(self._trainable),
+                self._twins.in_place_of(self) if half else nullcontext(),  # filled with what was swapped in
+            ):
+                yield
         finally:
             for module in was_training:
                 module.training = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torchcfm.models.unet.unet import UNetModel
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.networks.network import Network
+
+Compile = Literal["never", "on_gpu", "always"]
 
 GROUPS = 32  # of the group normalisation in torchcfm's UNet
 
@@ -34,7 +37,8 @@ class UNet(Network):
         patch_size: p > 1 has the network work on patches of p x p pixels as channels, (C p², H/p, W/p). It costs p²
             times less, and is coarser.
         channels_last: lay images out in memory as convolutions on a GPU like them in half precision.
-        compile: compile the network when it is first evaluated, and once for each batch shape.
+        compile: compile the network when it is first evaluated, and once for each batch shape: ``never``, ``on_gpu``
+            alone, or ``always``. It takes a minute or more, and a C++ compiler where there is no GPU.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class UNet(Network):
         time_scale: float = 1000.0,
         patch_size: int = 1,
         channels_last: bool = False,
-        compile: bool = False,
+        compile: Compile = "never",
         class_conditional: bool = False,
     ) -> None:
         super().__init__(data, class_conditional=class_conditional)
@@ -61,7 +65,7 @@ class UNet(Network):
             f"UNet for samples of shape {data.shape}",
             "a network for samples of that shape; UNet takes square images (C, H, H)",
         )
-        whole = 1 <= patch_size <= data.shape[-1] and data.shape[-1] % patch_size == 0
+        whole = patch_size >= 1 and data.shape[-1] % patch_size == 0
         require(whole, "patch_size", patch_size, f"a divisor of the image's side, {data.shape[-1]}")
         size, levels = data.shape[-1] // patch_size, len(channel_multipliers)
         image_channels = data.shape[0] * patch_size**2
@@ -119,13 +123,16 @@ class UNet(Network):
         self.unet.time_embed.register_forward_pre_hook(_in_its_own_type)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.unet.to(memory_format=self._layout)
+        known = compile in get_args(Compile)
+        require(known, "compile", compile, f"one of {', '.join(get_args(Compile))}")
         self._compile, self._patch_size = compile, patch_size
 
     def forward(self, t: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
-        if self._compile and self.unet._compiled_call_impl is None:  # a copy is not compiled
+        wanted = self._compile == "always" or (self._compile == "on_gpu" and x.is_cuda)
+        if wanted and self.unet._compiled_call_impl is None:  # a copy of a compiled module is not
             self.unet.compile(dynamic=False)
         y = self.labels(y, x) if self.class_conditional else None
-        dtype = self.unet.dtype = self.unet.out[-1].weight.dtype
+        dtype = self.unet.dtype = next(self.unet.parameters()).dtype
         patches = F.pixel_unshuffle(x, self._patch_size).to(dtype, memory_format=self._layout)
         return F.pixel_shuffle(self.unet(self.time_scale * t, patches, y), self._patch_size).to(x.dtype)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from sc_loops.data.pixels import as_float
 from sc_loops.reporting.history import Array, observed, real_samples
 from sc_loops.run import Run
 

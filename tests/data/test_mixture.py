@@ -1,13 +1,15 @@
 """The mixture: exact counts, every item once a pass, disjoint ranks, a pure function of (seed, generation)."""
 
 import math
+import threading
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sc_loops.data.mixture import MixtureLoader, Training, mix, synthetic_count
+from sc_loops.data.mixture import MixtureLoader, Training, mix, one_ahead, synthetic_count
 from sc_loops.errors import InvalidValue
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
@@ -111,3 +113,97 @@ def test_budgets() -> None:
     for wrong in ({}, {"steps": 1, "passes": 1}, {"steps": 0}, {"passes": 0.0}, {"passes": math.inf}):
         with pytest.raises(InvalidValue, match=r"steps|passes"):
             Training(**wrong)
+
+
+# What happens to a batch on its way: mirroring, and pairing with noise.
+
+
+def images(n: int) -> Samples:
+    """Image i shows i at its left and 100 + i at its right."""
+    left = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1)
+    return Samples(torch.cat([left, left + 100], dim=3))
+
+
+def image_batches(*, rank: int = 0, world_size: int = 1, flips: bool = True, start: int = 0, pairing=None):
+    loader = MixtureLoader(
+        images(50),
+        batch_size=24,
+        steps=5,
+        seed=0,
+        generation=1,
+        flips=flips,
+        pairing=pairing,
+        rank=rank,
+        world_size=world_size,
+        start=start,
+    )
+    return list(loader)
+
+
+def test_half_of_the_images_are_mirrored_and_stay_pixels() -> None:
+    x = torch.cat([batch.x for batch in image_batches()]).flatten(1).long()
+    assert {batch.x.dtype for batch in image_batches()} == {torch.uint8}
+    mirrored = x[:, 0] > x[:, 1]
+    assert torch.equal((x[:, 0] - x[:, 1]).abs(), torch.full((120,), 100))
+    assert 60 - 4 * 30**0.5 < mirrored.sum() < 60 + 4 * 30**0.5  # four standard deviations
+    assert not any((batch.x[..., 0] > batch.x[..., 1]).any() for batch in image_batches(flips=False))
+
+
+def backwards(x: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs noise with the items in the order of their values, from the largest on."""
+    assert x.dtype == torch.float32
+    return torch.randn(x.shape, generator=generator), x.flatten(1).sum(1).argsort(descending=True, stable=True)
+
+
+def test_a_pairing_orders_the_whole_batch_and_its_noise_comes_along() -> None:
+    plain = image_batches()
+    paired = image_batches(pairing=backwards)
+    for before, after in zip(plain, paired, strict=True):
+        assert after.x.dtype == torch.uint8
+        assert torch.equal(after.x, before.x[before.x.flatten(1).long().sum(1).argsort(descending=True, stable=True)])
+        assert after.columns["noise"].shape == after.x.shape
+    assert not torch.equal(paired[0].columns["noise"], paired[1].columns["noise"])
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_pairs_and_mirrored_images_as_one_process_has_them(world_size: int) -> None:
+    whole = image_batches(pairing=backwards)
+    shares = [image_batches(pairing=backwards, rank=r, world_size=world_size) for r in range(world_size)]
+    for step, batch in enumerate(whole):
+        for rank, share in enumerate(shares):
+            mine = batch[slice(rank, None, world_size)]
+            assert torch.equal(share[step].x, mine.x)
+            assert torch.equal(share[step].columns["noise"], mine.columns["noise"])
+
+
+def test_a_loader_that_starts_later_serves_the_same_batches() -> None:
+    whole, rest = image_batches(pairing=backwards), image_batches(pairing=backwards, start=2)
+    assert len(rest) == 3
+    for batch, again in zip(whole[2:], rest, strict=True):
+        assert torch.equal(batch.x, again.x)
+        assert torch.equal(batch.columns["noise"], again.columns["noise"])
+
+
+def test_a_batch_is_made_while_the_one_before_it_is_used_and_not_earlier() -> None:
+    made = [threading.Event() for _ in range(4)]
+
+    def make(number: int) -> Samples:
+        assert threading.current_thread() is not threading.main_thread()
+        made[number].set()
+        return items(1, number)
+
+    for number, batch in enumerate(one_ahead(make(number) for number in range(4))):
+        assert batch.x.item() == number
+        assert number == 3 or made[number + 1].wait(timeout=10)
+        assert not any(event.is_set() for event in made[number + 2 :])
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_the_batch_is_wanted() -> None:
+    def failing() -> Iterator[Samples]:
+        yield items(1)
+        raise ValueError("no more")
+
+    batches = one_ahead(failing())
+    next(batches)
+    with pytest.raises(ValueError, match="no more"):
+        next(batches)

@@ -1,7 +1,10 @@
 """The networks: shapes, the null class, what depends on what, and what is refused."""
 
+import copy
+
 import pytest
 import torch
+from torchcfm.models.unet.nn import GroupNorm32
 
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue
@@ -126,6 +129,8 @@ def test_time_scale_multiplies_the_time():
         ("dropout", 1.0),
         ("residual_blocks", 0),
         ("time_scale", 0.0),
+        ("patch_size", 0),
+        ("compile", "sometimes"),
     ],
 )
 def test_impossible_unets_are_refused(option, value):
@@ -148,3 +153,47 @@ def test_points_are_no_images():
 def test_impossible_mlps_are_refused(option, value):
     with pytest.raises(InvalidValue, match=option):
         mlp(**{option: value})
+
+
+def test_group_norm_is_torchs_own_and_the_same_function():
+    """torchcfm's casts to float32 and back and so needs float32 weights."""
+    network = unet()
+    kinds = {type(module) for module in network.modules()}
+    assert torch.nn.GroupNorm in kinds
+    assert GroupNorm32 not in kinds
+    theirs = copy.deepcopy(network)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.__class__ = GroupNorm32
+    t, x, _ = inputs(network)
+    assert torch.equal(network(t, x), theirs(t, x))
+
+
+@pytest.mark.parametrize("make", [mlp, unet])
+def test_half_precision_weights_compute_nearly_the_same(make):
+    network = make(class_conditional=True).eval()
+    t, x, y = inputs(network)
+    expected = network(t, x, y)
+    for weight in network.parameters():
+        weight.data = weight.data.bfloat16()
+    output = network(t, x, y)
+    assert output.dtype == torch.float32
+    assert 0 < (output - expected).norm() / expected.norm() < 0.03
+
+
+def test_the_layout_in_memory_changes_nothing_but_the_layout():
+    network, other = unet(), unet(channels_last=True)
+    other.load_state_dict(network.state_dict())
+    assert other.unet.input_blocks[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+    t, x, _ = inputs(network)
+    torch.testing.assert_close(other(t, x), network(t, x), rtol=1e-4, atol=1e-5)
+
+
+def test_patches_are_channels_of_a_smaller_image():
+    network = unet(shape=(3, 16, 16), patch_size=2, attention_resolutions=(8,))
+    t, x, _ = inputs(network)
+    inner = network.unet(1000 * t, torch.nn.functional.pixel_unshuffle(x, 2))
+    assert inner.shape == (6, 12, 8, 8)
+    assert torch.equal(network(t, x), torch.nn.functional.pixel_shuffle(inner, 2))
+    with pytest.raises(InvalidValue, match="patch_size"):
+        unet(shape=(3, 16, 16), patch_size=3)

@@ -7,7 +7,7 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue
 from sc_loops.networks.network import Network
 from sc_loops.samples import Samples
-from sc_loops.sampling.guidance import guided, training_labels
+from sc_loops.sampling.guidance import guided, in_parts, training_labels
 
 SAMPLES = Samples(torch.zeros(4, 2), torch.tensor([0, 1, 2, 0]))
 DATA = RealData(SAMPLES, SAMPLES, "points", ("a", "b", "c"))
@@ -57,3 +57,15 @@ def test_unlabelled_batches():
     assert training_labels(OfClass(class_conditional=False), Y, 0.5) is None
     with pytest.raises(InvalidValue, match="class_conditional"):
         training_labels(OfClass(), None, 0.1)
+
+
+@pytest.mark.parametrize(("rows", "calls"), [(None, [5]), (5, [5]), (2, [2, 2, 2]), (8, [8])])
+def test_parts_have_one_size_and_change_nothing(rows, calls):
+    network = OfClass()
+    assert torch.equal(in_parts(network, T, X, Y, rows), network(T, X, Y))
+    assert torch.equal(in_parts(network, T, X, None, rows), network(T, X))
+    assert network.batches == [*calls, 5, *calls, 5]
+
+
+def test_guidance_in_parts_is_guidance():
+    assert torch.equal(guided(OfClass(), T, X, Y, 2.0, rows=3), guided(OfClass(), T, X, Y, 2.0))
