@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
+from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
 from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
@@ -79,7 +79,7 @@ class Experiment:
         with within("loop"):
             self.loop.plan(self.model, self.data)
         if self.loop.start and not self.loop.run.last_checkpoint.exists():
-            copy.deepcopy(self.model).load_weights(Path(self.loop.start))
+            read_start(self.model, Path(self.loop.start))
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare
         if self.reward is not None and needs_nothing:
             check_reward(self.reward, self.data)
@@ -205,8 +205,8 @@ class Experiment:
             found=f"no memory left, with batches of {batch} (batch_size) and chunks of {chunk} samples "
             f"(loop.chunk_size), of which {now} go through the network (model.network_batch)",
             expected="room for what goes through the network at once",
-            do=f"give model.network_batch={smaller}, or more processes (trainer.devices): both leave what was trained "
-            "as it is, and the run continues. A lower batch_size or loop.chunk_size is another run",
+            do=f"give model.network_batch={smaller}, or more processes (trainer.devices): both leave what was "
+            "trained as it is, and the run continues. A lower batch_size or loop.chunk_size is another run",
         )
 
     def _module(self) -> LoopDataModule:

@@ -66,10 +66,11 @@ class SelfConsumingLoop(Callback):
         chunk_size: samples made at once; with the seed, it determines them.
         conditions: classes of a conditional model's samples, by ``real`` frequencies or ``uniform``.
         preview: size of the sample grid that is drawn from the same noise in every generation.
-        start: a checkpoint of this kind of model, used as generation 0 instead of training it.
+        start: a checkpoint of this kind of model, or torchcfm's published one, used as generation 0 instead of
+            training it.
         log_every: optimizer steps between two rows of the training loss.
-        checkpoint_steps: optimizer steps between two checkpoints inside a generation; None leaves it to the clock.
-        checkpoint_minutes: minutes between two checkpoints inside a generation; None makes none by the clock.
+        checkpoint_steps: optimizer steps between two checkpoints inside a generation, or None.
+        checkpoint_minutes: minutes between two checkpoints inside a generation, or None.
         keep: the generations whose checkpoint and samples stay on disk; by default all.
         nonfinite: what a training step with NaN or infinite gradients does: end the run (``stop``), or leave the
             weights as they are and be counted as ``skipped_steps`` (``skip``).

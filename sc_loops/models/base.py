@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sc_loops.errors import RunError, UsageError, require
 from sc_loops.models.ema import WeightAverage
 from sc_loops.models.half import HalfPrecisionTwins
+from sc_loops.models.starts import read_start
 from sc_loops.randomness import seed_global
 from sc_loops.samples import Pairing, Samples
 
@@ -193,22 +194,16 @@ class GenerativeModel(LightningModule, ABC):
             optimizer.state.clear()
 
     def load_weights(self, path: Path) -> None:
-        """Take the weights and their average from a checkpoint of a model of the same kind.
+        """Take weights, their average and the optimizer's moments from the file ``path``: see ``read_start``.
 
-        Nothing in the file is executed. Raises:
+        Raises:
             UsageError: the file is missing, damaged or of another architecture.
         """
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            self.load_state_dict(checkpoint["state_dict"])
-            self._average.load_state_dict(checkpoint["ema"])
-        except Exception as error:
-            raise UsageError(
-                str(path),
-                found=f"{type(error).__name__}: {str(error)[:400]}",
-                expected=f"a checkpoint of a {type(self).__name__} with this config's network",
-                do="give the path of a generation-*.ckpt of such a run as loop.start",
-            ) from error
+        start = read_start(self, path)
+        self.load_state_dict(start.weights)
+        self._average.load_state_dict(start.average)
+        for optimizer in self._trainer.optimizers if self._trainer is not None else ():
+            start.restore(optimizer)
 
     # What Lightning calls.
 

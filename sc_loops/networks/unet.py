@@ -86,7 +86,8 @@ class UNet(Network):
             f"sizes out of {resolutions}",
         )
         require(heads >= 1, "heads", heads, "an integer >= 1")
-        widths = [channels * m for m in channel_multipliers]
+        attending = [r in attention_resolutions for r in resolutions[:-1]] + [True]  # the middle always does
+        widths = [channels * m for m, attends in zip(channel_multipliers, attending, strict=True) if attends]
         require(
             head_channels == -1 or (head_channels >= 1 and all(w % head_channels == 0 for w in widths)),
             "head_channels",
@@ -132,11 +133,13 @@ class UNet(Network):
         if wanted and self.unet._compiled_call_impl is None:  # a copy of a compiled module is not
             self.unet.compile(dynamic=False)
         y = self.labels(y, x) if self.class_conditional else None
-        dtype = self.unet.dtype = next(self.unet.parameters()).dtype
+        dtype: torch.dtype = next(self.unet.parameters()).dtype
+        self.unet.dtype = dtype
         patches = F.pixel_unshuffle(x, self._patch_size).to(dtype, memory_format=self._layout)
         return F.pixel_shuffle(self.unet(self.time_scale * t, patches, y), self._patch_size).to(x.dtype)
 
 
 def _in_its_own_type(module: nn.Sequential, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Sinusoids of t are float32, whatever the weights are."""
-    return tuple(x.to(module[0].weight.dtype) for x in inputs)
+    dtype = next(module.parameters()).dtype
+    return tuple(x.to(dtype) for x in inputs)
