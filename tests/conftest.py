@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -55,6 +57,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mount is not permitted here")
     yield path
     subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def cifar_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with CIFAR-10 as torchvision wants it, unpacked from the development data."""
+    default = Path(__file__).resolve().parents[1] / "../shared/data"
+    packed = Path(os.environ.get("SC_LOOPS_DATA", default)) / "cifar10" / "cifar-10-batches-py"
+    if not packed.is_dir():
+        pytest.skip(f"no CIFAR-10 in {packed}; SC_LOOPS_DATA says where it is")
+    folder = tmp_path_factory.mktemp("cifar") / packed.name
+    folder.mkdir()
+    for file in packed.iterdir():
+        if file.suffix == ".xz":
+            (folder / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+        else:
+            shutil.copy(file, folder)
+    return folder.parent
 
 
 class TinyModel(GenerativeModel):
