@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,26 +86,30 @@ class Experiment:
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:
-        """Prepare the classifier and with it try the reward: the work that comes before the run is recorded.
-
-        Rank 0 does it first, and the others find the result in the cache.
+        """Prepare the classifier, with it try the reward, and prepare the metrics: the work that comes before the run
+        is recorded.
 
         Raises:
-            UsageError: the classifier cannot be prepared, or the reward fails on real samples.
+            UsageError: the classifier or a metric cannot be prepared, or the reward fails on real samples.
         """
-        if self.classifier is not None:
-            cache = Path(self.output) / "classifiers"
-            if processes.rank == 0:
-                self._prepare_classifier(cache)
-            made = processes.decided(lambda: sorted(path.name for path in cache.glob("*")))
-            fetch(cache, [name for name in made if not (cache / name).exists()], processes)
-            if processes.rank != 0:
-                self._prepare_classifier(cache)
+        self._prepare_together(self._prepare_classifier, Path(self.output) / "classifiers", processes)
         if self.reward is not None:
             check_reward(self.reward, self.data)
+        self._prepare_together(self.evaluation.prepare, Path(self.output) / "statistics", processes)
+
+    @staticmethod
+    def _prepare_together(prepare: Callable[[Path], None], cache: Path, processes: Processes) -> None:
+        """Rank 0 prepares first, and the others find the result in ``cache``."""
+        if processes.rank == 0:
+            prepare(cache)
+        made = processes.decided(lambda: sorted(path.name for path in cache.glob("*")))
+        fetch(cache, [name for name in made if not (cache / name).exists()], processes)
+        if processes.rank != 0:
+            prepare(cache)
 
     def _prepare_classifier(self, cache: Path) -> None:
-        assert self.classifier is not None
+        if self.classifier is None:
+            return
         with blaming("classifier", "a classifier that can be prepared"):
             accuracies = self.classifier.prepare(cache)
         self.loop.facts |= {f"classifier/{key}": value for key, value in accuracies.items()}
@@ -113,10 +117,9 @@ class Experiment:
     def _check_disk(self) -> None:
         """Note how much of the disk the run will take, and refuse to start where there is less."""
         loop, free = self.loop, free_bytes(self.loop.run.path)
-        one = self.data.train.x[0].numel() * 4
-        seen = 1000 if self.classifier is not None and self.data.kind == "images" else one  # features, or the sample
+        one = self.data.train.x[0].nbytes
         raw = sum(chunk.size for chunk in loop.chunks)
-        observed = min(raw, self.evaluation.samples) * seen + 8 * raw + 1500 * len(loop.chunks)
+        observed = self.evaluation.observed_bytes(raw) + 1500 * len(loop.chunks)
         expected = expected_bytes(
             model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
             sample_bytes=one + 20,  # index, condition, reward

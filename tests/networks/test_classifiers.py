@@ -1,10 +1,13 @@
 """Trained classifiers: accuracy, cache and weights; and the nearest mean against a loop."""
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sc_loops.data.digits import digits
+from sc_loops.data.pixels import as_float
 from sc_loops.data.points import gaussian_mixture, two_moons
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, UsageError
@@ -35,6 +38,7 @@ def test_convnet_reads_the_digits(digits_convnet):
     assert accuracies["test_accuracy"] == pytest.approx(float(right.double().mean()))
     by_class = [float(right[test.condition == k].double().mean()) for k in range(10)]
     assert accuracies["balanced_test_accuracy"] == pytest.approx(sum(by_class) / 10)
+    assert [accuracies[f"test_accuracy/{k}"] for k in range(10)] == pytest.approx(by_class)
 
 
 def test_confidence_of_the_convnet_is_not_saturated(digits_convnet):
@@ -59,7 +63,7 @@ def test_a_samples_output_does_not_depend_on_its_batch(digits_convnet):
 
 def test_a_damaged_cache_is_trained_again(tmp_path):
     accuracies = quick().prepare(tmp_path)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("classifier-*")
     whole = path.read_bytes()
     path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:])
     assert quick().prepare(tmp_path) == accuracies
@@ -83,19 +87,34 @@ def test_the_cache_gives_the_same_predictions_without_training(tmp_path, monkeyp
     first = quick()
     accuracies = first.prepare(tmp_path)
 
-    def no_training(self, network):
-        raise AssertionError("trained again")
+    def no_work(self, *_):
+        raise AssertionError("done again")
 
-    monkeypatch.setattr(TrainedClassifier, "_train", no_training)
+    monkeypatch.setattr(TrainedClassifier, "_train", no_work)
+    monkeypatch.setattr(TrainedClassifier, "_measured", no_work)
     second = quick()
     assert second.prepare(tmp_path) == accuracies
     assert torch.equal(first.probabilities(MOONS.test.x), second.probabilities(MOONS.test.x))
     assert torch.equal(first.features(MOONS.test.x), second.features(MOONS.test.x))
 
 
-def relabelled(data):
-    train = Samples(data.train.x, 1 - data.train.condition)
-    return RealData(train, data.test, data.kind, data.class_names, data.name)
+def relabelled(data, part="train"):
+    samples = getattr(data, part)
+    return dataclasses.replace(data, **{part: Samples(samples.x, 1 - samples.condition)})
+
+
+def test_accuracies_are_those_of_the_present_data(tmp_path):
+    accuracies, accurate = quick().prepare(tmp_path), quick(relabelled(MOONS, "test")).prepare(tmp_path)
+    assert len(list(tmp_path.glob("classifier-*"))) == 1  # the same training data
+    assert accurate["test_accuracy"] == pytest.approx(1 - accuracies["test_accuracy"])
+    assert accurate["train_accuracy"] == accuracies["train_accuracy"]
+
+
+def test_damaged_accuracies_are_measured_again(tmp_path):
+    accuracies = quick().prepare(tmp_path)
+    (path,) = tmp_path.glob("accuracies-*")
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    assert quick().prepare(tmp_path) == accuracies
 
 
 @pytest.mark.parametrize(
@@ -178,3 +197,35 @@ def test_nearest_mean_against_a_loop():
         assert row.tolist() == [float(k == nearest) for k in range(3)]
     assert torch.equal(classifier.features(x), x)
     assert classifier.feature_name == "coordinates"
+
+
+def pixel_images():
+    """16 x 16 pixels, three classes that differ in brightness."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    x = torch.randint(0, 100, (60, 3, 16, 16), generator=generator) + 70 * labels[:, None, None, None]
+    samples = Samples(x.byte(), labels)
+    return RealData(samples[:40], samples[40:], "images", ("dark", "grey", "bright"), "greys")
+
+
+def as_floats(data):
+    return dataclasses.replace(data, train=data.train.as_float(), test=data.test.as_float())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: quick(data, architecture="convnet"),
+        lambda data: quick(data, architecture="mlp"),
+        NearestMean,
+    ],
+    ids=["convnet", "mlp", "nearest mean"],
+)
+def test_pixels_give_what_their_float_images_give(tmp_path, make):
+    data = pixel_images()
+    of_pixels, of_floats = make(data), make(as_floats(data))
+    assert of_pixels.prepare(tmp_path / "pixels") == of_floats.prepare(tmp_path / "floats")
+    for compute in ("probabilities", "features"):
+        expected = getattr(of_floats, compute)(as_float(data.test.x))
+        assert torch.equal(getattr(of_pixels, compute)(as_float(data.test.x)), expected)
+        assert torch.equal(getattr(of_pixels, compute)(data.test.x), expected)
