@@ -24,10 +24,14 @@ FAMILIES: dict[Any, dict[str, str]] = {
         "two_moons": "sc_loops.data.points:two_moons",
         "gaussian_mixture": "sc_loops.data.points:gaussian_mixture",
         "digits": "sc_loops.data.digits:digits",
+        "cifar10": "sc_loops.data.cifar10:cifar10",
+        "image_archive": "sc_loops.data.image_files:image_archive",
+        "image_folder": "sc_loops.data.image_files:image_folder",
     },
     Classifier: {
         "trained": "sc_loops.networks.classifiers:TrainedClassifier",
         "nearest_mean": "sc_loops.networks.classifiers:NearestMean",
+        "vgg11_bn": "sc_loops.networks.vgg:VGG11",
     },
     Reward: {
         "clipped_distance": "sc_loops.curation.rewards:ClippedDistance",
@@ -43,7 +47,7 @@ FAMILIES: dict[Any, dict[str, str]] = {
         "flow_matching": "sc_loops.models.flow_matching:FlowMatching",
     },
     Stage: {"k_choice": "sc_loops.curation.k_choice:Curate"},
-    Metric: {},
+    Metric: {"inception": "sc_loops.evaluation.inception:InceptionDistances"},
 }
 
 # In these families a plain function is the component itself; in the others it makes the component.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,12 +31,30 @@ TINY = [
 ]
 
 
-def tiny(content: config.Mapping) -> list[str]:
+# Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
+NARROW = [
+    "data.train_size=200",
+    "data.test_size=100",
+    "model.network.channels=32",
+    "model.network.residual_blocks=1",
+    "model.network.channel_multipliers=[1,1]",
+    "model.network.attention_resolutions=[8]",
+    "model.network.head_channels=32",
+    "model.network.patch_size=4",
+    "model.network_batch=10",
+    "model.steps=4",
+    "evaluation.metrics=[]",
+]
+
+
+def tiny(content: config.Mapping, cifar: Callable[[], Path]) -> list[str]:
     """Overrides that make the recipe ``content`` small; which ones apply depends on its components."""
     overrides = list(TINY)
-    if content["data"]["name"] != "digits":
+    if content["data"]["name"] == "cifar10":
+        overrides += [*NARROW, f"data.root={cifar()}"]
+    elif content["data"]["name"] != "digits":
         overrides += ["data.size=200", "data.test_size=40"]
-    if isinstance(content.get("classifier"), dict) and content["classifier"]["name"] == "trained":
+    if isinstance(content.get("classifier"), dict) and content["classifier"]["name"] in ("trained", "vgg11_bn"):
         overrides.append("classifier.epochs=1")
     for number, stage in enumerate(content["loop"].get("stages", [])):
         if "kept" in stage:
@@ -59,9 +79,10 @@ def test_the_first_line_names_the_paper(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_the_recipe_runs(recipe: Path, output: Path, capfd) -> None:
+def test_the_recipe_runs(recipe: Path, output: Path, capfd, request: pytest.FixtureRequest) -> None:
     content = config.load(str(recipe))
-    overrides = [*tiny(content), f"output={output}", f"name={recipe.stem}"]
+    cifar = partial(request.getfixturevalue, "cifar_root")
+    overrides = [*tiny(content, cifar), f"output={output}", f"name={recipe.stem}"]
     status = train(["--config", recipe.stem, *overrides])
     assert status == 0, capfd.readouterr().err
 

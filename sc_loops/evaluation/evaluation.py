@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import require
+from sc_loops.errors import blaming, require, within
 from sc_loops.evaluation.classes import ClassShares
 from sc_loops.evaluation.images import ImageDistances
 from sc_loops.evaluation.metric import Metric
@@ -60,6 +62,24 @@ class Evaluation:
         elif classifier is not None:
             defaults.append(ImageDistances(data, classifier, limit=samples, neighbours=neighbours))
         self._metrics = list({metric.name: metric for metric in [*defaults, *own]}.values())
+        self._places = {metric.name: f"evaluation.metrics.{number}" for number, metric in enumerate(own)}
+        self._has_reward = reward is not None
+
+    def prepare(self, cache: Path) -> None:
+        """Prepare all metrics, with ``cache`` as the directory for what takes long.
+
+        Raises:
+            UsageError: a metric cannot be prepared; the message names its place in the config.
+        """
+        for metric in self._metrics:
+            place = self._places.get(metric.name, "evaluation")
+            with blaming(place, "a metric that can be prepared"), within(place):
+                metric.prepare(cache)
+
+    def observed_bytes(self, raw: int) -> int:
+        """About how many bytes of disk the observations of ``raw`` samples of one generation take."""
+        metrics = [*self._metrics, self._curated] if self._has_reward else self._metrics
+        return sum(metric.observed_bytes(raw) for metric in metrics)
 
     def observe(self, raw: Samples, kept: Samples) -> dict[str, Observation]:
         """What the metrics, by name, need of a chunk: its raw samples, and what the stages kept of them."""

@@ -9,12 +9,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.evaluation.distances import distance_blocks, evenly
+from sc_loops.evaluation.frechet import Gaussian, frechet_distance, gaussian
 from sc_loops.evaluation.metric import Metric
 from sc_loops.networks.classifier import Classifier
 from sc_loops.samples import Observation, Samples
+
+FEATURES = 512  # about as many as a classifier has, whose number is not known before it is prepared
 
 
 class ImageDistances(Metric):
@@ -49,18 +53,21 @@ class ImageDistances(Metric):
         precision, recall = self._precision_recall(fake)
         space = self._classifier.feature_name
         return {
-            f"frechet_distance/{space}": frechet_distance(*gaussian(fake), *self._real_gaussian),
+            f"frechet_distance/{space}": frechet_distance(gaussian(fake), self._real_gaussian),
             f"precision/{space}": precision,
             f"recall/{space}": recall,
         }
 
-    @cached_property
-    def _real(self) -> Tensor:
-        return self._classifier.features(self._images)
+    def observed_bytes(self, raw: int) -> int:
+        return 4 * FEATURES * min(raw, self._limit)
 
     @cached_property
-    def _real_gaussian(self) -> tuple[Tensor, Tensor]:
-        return gaussian(self._real)
+    def _real(self) -> Tensor:
+        return self._classifier.features(as_float(self._images))
+
+    @cached_property
+    def _real_gaussian(self) -> Gaussian:
+        return gaussian(self._real).with_root()
 
     def _precision_recall(self, fake: Tensor) -> tuple[float, float]:
         n = min(len(fake), len(self._real))
@@ -71,32 +78,6 @@ class ImageDistances(Metric):
             self._real_radii[n] = neighbour_radii(real, self._neighbours)
         fake_radii = neighbour_radii(fake, self._neighbours)
         return share_within(fake, real, self._real_radii[n]), share_within(real, fake, fake_radii)
-
-
-def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean ``(d,)`` and unbiased covariance ``(d, d)`` of ``features (n, d)``, in float64."""
-    features = features.double()
-    centred = features - features.mean(dim=0)
-    return features.mean(dim=0), centred.T @ centred / max(1, len(features) - 1)
-
-
-def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
-    """||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^1/2) (Dowson and Landau 1982; Heusel et al. 2017, Eq. 6).
-
-    tr (C1 C2)^1/2 is the sum of the roots of the eigenvalues of the symmetric sqrt(C1) C2 sqrt(C1), which
-    exist for singular covariances too. In float64.
-    """
-    values, vectors = torch.linalg.eigh(cov1.double())
-    root = vectors * _root(values) @ vectors.T
-    overlap = _root(torch.linalg.eigvalsh(root @ cov2.double() @ root)).sum()
-    distance = (mean1 - mean2).double().square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
-    return max(0.0, float(distance))
-
-
-def _root(eigenvalues: Tensor) -> Tensor:
-    """Roots of the eigenvalues of a positive semi-definite matrix; those that are rounding errors become 0."""
-    noise = eigenvalues.amax() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
-    return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
 
 
 def neighbour_radii(points: Tensor, k: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 from sc_loops.samples import Observation, Samples
 
@@ -17,6 +18,23 @@ class Metric(ABC):
     """
 
     name: str
+
+    def prepare(self, cache: Path) -> None:  # noqa: B027 (most metrics have nothing to prepare)
+        """Do the expensive part (loading weights, measuring the real data) once, before the loop starts.
+
+        What takes long is kept in the directory ``cache``, where later runs find it, and the other processes, which
+        are prepared after the first. A metric that is used without ``prepare`` does without the cache.
+
+        Raises:
+            InvalidValue: an option cannot be used after all; the config's path is put in front of it.
+        """
+
+    def observed_bytes(self, raw: int) -> int:
+        """About how many bytes of disk the observations of ``raw`` samples take, beyond what each chunk takes.
+
+        0 where that is little. It is asked before ``prepare``, to tell what a run will take.
+        """
+        return 0
 
     @abstractmethod
     def observe(self, samples: Samples) -> Observation:

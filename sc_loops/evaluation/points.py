@@ -44,6 +44,9 @@ class PointDistances(Metric):
             "wasserstein_2": wasserstein_2(evenly(x, n), evenly(real, n)),
         }
 
+    def observed_bytes(self, raw: int) -> int:
+        return 4 * self._real.shape[1] * min(raw, self._limit)
+
     @cached_property
     def _spread(self) -> float:
         return mean_distance_within(self._real)

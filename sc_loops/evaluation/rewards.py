@@ -53,6 +53,9 @@ class RewardStatistics(Metric):
             found["reward/top_share"] = sum(int(o["top_count"]) for o in observations) / count
         return {self._prefix + key: value for key, value in found.items()}
 
+    def observed_bytes(self, raw: int) -> int:
+        return 4 * min(raw, self._limit)
+
 
 def slack(supremum: float) -> float:
     """How far below r* a reward still counts as the highest: rewards are float32."""

@@ -1,17 +1,16 @@
-"""Energy, Wasserstein and Fréchet distance, precision and recall against other ways to compute them."""
+"""Energy and Wasserstein distance, precision and recall against other ways to compute them."""
 
 import math
 
 import numpy as np
 import pytest
-import scipy.linalg
 import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sc_loops.evaluation.distances import distance_blocks, evenly
-from sc_loops.evaluation.images import frechet_distance, gaussian, neighbour_radii, share_within
+from sc_loops.evaluation.images import neighbour_radii, share_within
 from sc_loops.evaluation.points import energy_distance, mean_distance, wasserstein_2
 
 
@@ -68,37 +67,6 @@ def test_wasserstein_of_a_shift_is_its_length():
     x = normal(100, 2)
     assert wasserstein_2(x, x.flip(0) + torch.tensor([3.0, 4.0])) == pytest.approx(5.0)
     assert wasserstein_2(x, x) == 0.0
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 1000), d=st.integers(1, 12))
-def test_frechet_distance_against_scipy(seed, d):
-    x, y = normal(40, d, seed=seed), 0.5 + 2 * normal(30, d, seed=seed + 1)
-    (m1, c1), (m2, c2) = gaussian(x), gaussian(y)
-    np.testing.assert_allclose(c1, np.cov(x.numpy().T).reshape(d, d), atol=1e-12)
-    root = scipy.linalg.sqrtm((c1 @ c2).numpy()).real
-    expected = float((m1 - m2).square().sum() + c1.trace() + c2.trace()) - 2 * np.trace(root)
-    assert frechet_distance(m1, c1, m2, c2) == pytest.approx(expected, abs=1e-6)
-
-
-def test_frechet_distance_of_commuting_singular_covariances():
-    mean1, mean2 = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 2.0])
-    basis = torch.linalg.qr(normal(3, 3)).Q
-    c1 = basis @ torch.diag(torch.tensor([4.0, 1.0, 0.0]).double()) @ basis.T
-    c2 = basis @ torch.diag(torch.tensor([9.0, 0.0, 0.0]).double()) @ basis.T
-    assert frechet_distance(mean1, c1, mean2, c2) == pytest.approx(5 + (2 - 3) ** 2 + 1, abs=1e-6)
-
-
-def test_frechet_distance_with_fewer_samples_than_features():
-    x = normal(20, 64)
-    assert frechet_distance(*gaussian(x), *gaussian(x)) == pytest.approx(0, abs=1e-6)
-    y = 1 + normal(15, 64, seed=1)
-    # tr (C1 C2)^1/2 is the nuclear norm of A^T B for C1 = A A^T, C2 = B B^T
-    a, b = ((z - z.mean(dim=0)).T / math.sqrt(len(z) - 1) for z in (x, y))
-    (m1, c1), (m2, c2) = gaussian(x), gaussian(y)
-    overlap = torch.linalg.matrix_norm(a.T @ b, "nuc")
-    expected = (m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * overlap
-    assert frechet_distance(m1, c1, m2, c2) == pytest.approx(float(expected), abs=1e-6)
 
 
 def support_share(points, centres, k):

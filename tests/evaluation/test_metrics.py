@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sc_loops.curation.rewards import ClippedDistance
+from sc_loops.data.pixels import as_bytes, as_float
 from sc_loops.data.points import gaussian_mixture
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import InvalidValue
+from sc_loops.errors import InvalidValue, UsageError, require
 from sc_loops.evaluation.classes import ClassShares
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.images import ImageDistances
@@ -136,6 +137,19 @@ def test_too_few_samples_have_no_precision():
     assert math.isfinite(found["frechet_distance/pixels"])
 
 
+def test_real_images_may_be_pixels():
+    x = [as_bytes(part.x / 10) for part in (IMAGES.train, IMAGES.test)]
+    labels = [IMAGES.train.condition, IMAGES.test.condition]
+    as_pixels, as_floats = (
+        RealData(Samples(kind(x[0]), labels[0]), Samples(kind(x[1]), labels[1]), "images", DATA.class_names)
+        for kind in (as_bytes, as_float)
+    )
+    classifier, samples = NearestMean(as_floats), numbered(as_float(x[0]))
+    found = summary(ImageDistances(as_pixels, classifier), samples)
+    assert found == summary(ImageDistances(as_floats, classifier), samples)
+    assert 0 < found["frechet_distance/pixels"] < 1
+
+
 class Largest(Metric):
     """A user's metric."""
 
@@ -205,3 +219,55 @@ def test_own_metrics_take_the_place_of_defaults():
     assert len(evaluation.observe(samples, samples)["points"]["x"]) == 7
     with pytest.raises(InvalidValue, match="different names"):
         Evaluation(DATA, None, None, metrics=[own, own])
+
+
+@pytest.mark.parametrize("raw", [50, 200])
+def test_observations_are_as_large_as_was_said(raw):
+    evaluation = Evaluation(DATA, None, REWARD, samples=60)
+    x = DATA.train.x[:raw]
+    samples = Samples(x, None, {"index": torch.arange(raw), "reward": REWARD(x)})
+    observed = evaluation.observe(samples, samples)
+    taken = sum(t.numel() * t.element_size() for o in observed.values() for t in o.values())
+    constant = sum(o["moments"].nbytes + o["top_count"].nbytes for o in observed.values() if "moments" in o)
+    assert evaluation.observed_bytes(raw) == taken - constant
+    assert Evaluation(DATA, None, None, samples=60).observed_bytes(raw) == observed["points"]["x"].nbytes
+
+
+def test_observed_features_are_about_as_large_as_was_said():
+    assert Evaluation(IMAGES, NearestMean(IMAGES), None, samples=60).observed_bytes(200) == 60 * 512 * 4
+    assert Largest().observed_bytes(200) == 0
+
+
+class Prepared(Largest):
+    """Notes the cache, or fails as it is told to."""
+
+    name = "prepared"
+
+    def __init__(self, fault=None):
+        self.fault = fault
+
+    def prepare(self, cache):
+        require(self.fault != "option", "weights", "none", "some")
+        if self.fault == "bug":
+            raise ZeroDivisionError("no real images")
+        self.cache = cache
+
+
+def test_own_metrics_are_prepared(tmp_path):
+    metric = Prepared()
+    Evaluation(DATA, None, None, metrics=[Largest(), metric]).prepare(tmp_path)
+    assert metric.cache == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fault", "where", "found"),
+    [
+        ("option", "evaluation.metrics.1.weights", "'none'"),
+        ("bug", "evaluation.metrics.1", "ZeroDivisionError: no real images"),
+    ],
+)
+def test_a_metric_that_cannot_be_prepared_is_named(tmp_path, fault, where, found):
+    evaluation = Evaluation(DATA, None, None, metrics=[Largest(), Prepared(fault)])
+    with pytest.raises(UsageError) as error:
+        evaluation.prepare(tmp_path)
+    assert (error.value.where, error.value.found) == (where, found)
