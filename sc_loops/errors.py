@@ -96,7 +96,8 @@ def blaming(where: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-        raise UsageError(where, found=found, expected=expected, do="--debug shows where it failed") from error
+        do = "lower its batch_size" if out_of_memory(error) else "--debug shows where it failed"
+        raise UsageError(where, found=found, expected=expected, do=do) from error
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -83,6 +83,7 @@ class Experiment:
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare
         if self.reward is not None and needs_nothing:
             check_reward(self.reward, self.data)
+        self.evaluation.check()
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:

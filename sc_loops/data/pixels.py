@@ -20,5 +20,5 @@ def as_bytes(x: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` in the type in which samples of a data set lie on disk: pixels where ``like``, the real ones, are pixels."""
+    """``x`` in the type in which its data set's samples lie on disk: pixels where ``like``, the real ones, are."""
     return as_bytes(x) if like.dtype == torch.uint8 else x

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sc_loops.curation.reward import Reward
@@ -65,6 +67,16 @@ class Evaluation:
         self._places = {metric.name: f"evaluation.metrics.{number}" for number, metric in enumerate(own)}
         self._has_reward = reward is not None
 
+    def check(self) -> None:
+        """Find, before any work is done, what ``prepare`` would fail on.
+
+        Raises:
+            UsageError: the message names the place of the metric in the config.
+        """
+        for metric in self._metrics:
+            with self._of(metric):
+                metric.check()
+
     def prepare(self, cache: Path) -> None:
         """Prepare all metrics, with ``cache`` as the directory for what takes long.
 
@@ -72,9 +84,15 @@ class Evaluation:
             UsageError: a metric cannot be prepared; the message names its place in the config.
         """
         for metric in self._metrics:
-            place = self._places.get(metric.name, "evaluation")
-            with blaming(place, "a metric that can be prepared"), within(place):
+            with self._of(metric):
                 metric.prepare(cache)
+
+    @contextmanager
+    def _of(self, metric: Metric) -> Iterator[None]:
+        """Within the context errors are put down to ``metric``."""
+        place = self._places.get(metric.name, "evaluation")
+        with blaming(place, "a metric that can be prepared"), within(place):
+            yield
 
     def observed_bytes(self, raw: int) -> int:
         """About how many bytes of disk the observations of ``raw`` samples of one generation take."""

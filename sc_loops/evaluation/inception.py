@@ -83,6 +83,9 @@ class InceptionDistances(Metric):
         self._samples, self._pairs, self._neighbours = samples, pairs, neighbours
         self._cached: Path | None = None
 
+    def check(self) -> None:
+        self._features.load()
+
     def prepare(self, cache: Path) -> None:
         self._features.load()
         path = cache / f"inception-{self._key()}.safetensors"

@@ -19,6 +19,13 @@ class Metric(ABC):
 
     name: str
 
+    def check(self) -> None:  # noqa: B027 (most need none)
+        """Find, before any work is done, what ``prepare`` would fail on.
+
+        Raises:
+            UsageError: something that is needed is not there.
+        """
+
     def prepare(self, cache: Path) -> None:  # noqa: B027 (most metrics have nothing to prepare)
         """Do the expensive part (loading weights, measuring the real data) once, before the loop starts.
 

@@ -44,7 +44,7 @@ def curves(runs: Mapping[str, Run], keys: Sequence[str], *, columns: int = 3) ->
     last = {label: int(found[-1]["generation"]) if found else 0 for label, found in rows.items()}
     theory = {label: expected_rewards(run, last[label]) for label, run in runs.items()}
     shown = [key for key in keys if any(len(series(found, key)[0]) for found in rows.values())]
-    names = next((run.facts().get("class_names", []) for run in runs.values()), [])
+    names: list[str] = next((run.facts().get("class_names", []) for run in runs.values()), [])
     columns = max(1, min(columns, len(shown)))
     height = max(1, -(-len(shown) // columns))
     figure = Figure(figsize=(3.5 * columns, 2.4 * height + 0.3), layout="constrained")

@@ -125,25 +125,31 @@ def _most(layers: list[tuple[str, Array]]) -> list[tuple[str, Array]]:
 
 def _distances(rows: Sequence[Row]) -> Section:
     panels = []
-    keys = [k for prefix in ("wasserstein_2", "energy_distance", "frechet_distance") for k in keys_of(rows, prefix)]
     words = {
+        "fid": ("FID", "Fréchet distance in Inception's features, to the real images that evaluation.metrics names"),
+        "kid": ("KID", "Kernel distance in Inception's features; unbiased, so it may be compared over sample sizes"),
         "wasserstein_2": ("Wasserstein-2 distance", "How far mass must be moved to turn samples into real data"),
         "energy_distance": ("Energy distance", "Zero only where both distributions are the same"),
         "frechet_distance": ("Fréchet distance", "Between Gaussians fitted to the features of both"),
     }
-    for key in keys:
+    for key in [k for prefix in words for k in keys_of(rows, prefix)]:
         line = Curve(*series(rows, key))
         if len(line.x):
             title, caption = words[family(key)]
             figure = curves([line], symbol(key))
             panels.append(Panel.of(f"{title}{_space(key)}", figure, f"{caption}. Lower is better."))
+    score = Curve(*series(rows, "inception_score"))
+    if len(score.x):
+        caption = "How sure Inception is of each sample's class, and how varied the classes are. Higher is better."
+        panels.append(Panel.of("Inception score", curves([score], symbol("inception_score")), caption))
     for name in [k.split("/", 1)[1] for k in keys_of(rows, "precision") if "/" in k]:
         precision, recall = series(rows, f"precision/{name}"), series(rows, f"recall/{name}")
         lines = [Curve(*precision, "precision"), Curve(*recall, "recall", colour=PALETTE[2])]
         caption = "Precision: share of samples that look real. Recall: share of real data that samples cover."
         figure = curves([line for line in lines if len(line.x)], "share")
         panels.append(Panel.of(f"Precision and recall{_space(f'precision/{name}')}", figure, caption))
-    text = "Between the raw samples of a generation and held-out real data, which nothing was fitted to."
+    text = "Between the raw samples of a generation and real data: held-out ones, which nothing was fitted to"
+    text += ", but for Inception's, which are customarily the training images." if len(keys_of(rows, "fid")) else "."
     return Section("Distance to real data", text, panels)
 
 
