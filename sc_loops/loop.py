@@ -44,10 +44,9 @@ KEEP_ALL = Keep()
 class SelfConsumingLoop(Callback):
     """Retrains a generative model on its own, transformed samples.
 
-    Give it to a plain ``lightning.Trainer`` and fit a ``GenerativeModel`` on a ``LoopDataModule``. The loop sets
-    the trainer's number of epochs and has it ask for a new loader in each. Fitting again from
-    ``run.saved.newest()`` continues where the run stopped. SIGTERM, SIGUSR1 and Ctrl-C let the present step or chunk
-    end, save, and raise ``Stopped``.
+    Give it to a plain ``lightning.Trainer`` and fit a ``GenerativeModel`` on a ``LoopDataModule``. The loop sets the
+    trainer's number of epochs and has it ask for a new loader in each. Fitting again from ``run.saved.newest()``
+    goes on where the run stopped. SIGTERM, SIGUSR1 and Ctrl-C let the step or chunk end, save, and raise ``Stopped``.
 
     Args:
         run: the run directory, or its path.
@@ -61,19 +60,18 @@ class SelfConsumingLoop(Callback):
             samples as they are.
         first: training of generation 0.
         later: training of generations 1 to T.
-        retraining: continue from the last weights (``finetune``) or from the initial ones (``from_scratch``).
+        retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``).
         samples: raw samples drawn per generation; by default as many as λ and the stages need.
         chunk_size: samples made at once; with the seed, it determines them.
         conditions: classes of a conditional model's samples, by ``real`` frequencies or ``uniform``.
         preview: size of the sample grid that is drawn from the same noise in every generation.
-        start: a checkpoint of this kind of model, or torchcfm's published one, used as generation 0 instead of
-            training it.
+        start: weights used as generation 0 instead of training it: see ``GenerativeModel.load_weights``.
         log_every: optimizer steps between two rows of the training loss.
         checkpoint_steps: optimizer steps between two checkpoints inside a generation, or None.
         checkpoint_minutes: minutes between two checkpoints inside a generation, or None.
         keep: the generations whose checkpoint and samples stay on disk; by default all.
-        nonfinite: what a training step with NaN or infinite gradients does: end the run (``stop``), or leave the
-            weights as they are and be counted as ``skipped_steps`` (``skip``).
+        nonfinite: a training step with NaN or infinite gradients ends the run (``stop``), or leaves the weights as they
+            are and counts among ``skipped_steps`` (``skip``).
     """
 
     def __init__(
@@ -380,14 +378,15 @@ class SelfConsumingLoop(Callback):
         return self.processes
 
     def _facts(self, trainer: Trainer, model: GenerativeModel, module: LoopDataModule) -> Row:
-        """What is constant over the run. ``choices`` is there when the theory of curation applies: K-choice alone,
-        by the reward that is measured, and no classes that are drawn anew in every generation."""
+        """What is constant over the run. ``choices`` is there when the theory of curation applies: K-choice alone, by
+        the reward that is measured, and no classes drawn anew in every generation."""
         curations = [stage for stage in self.stages if isinstance(stage, Curate) and stage.reward is self.reward]
         applies = len(self.stages) == len(curations) == 1 and not model.conditional
         return {
             **self.facts,
             "generations": self.generations,
             "synthetic_ratio": self.synthetic_ratio,
+            **({"start": self.start} if self.start else {}),
             **({"choices": curations[0].choices} if applies else {}),
             **({"reward/supremum": self.reward.supremum} if isinstance(self.reward, BoundedReward) else {}),
             "device": trainer.strategy.root_device.type,

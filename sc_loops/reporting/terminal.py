@@ -175,6 +175,7 @@ def banner(run: Run, generations: int, start: int) -> Text:
             if "classifier/test_accuracy" in facts
             else [],
         ),
+        ("start", [f"generation 0 is {facts['start']}"] if "start" in facts else []),
         ("resuming", [f"at generation {start}", _checkpoint(run)] if _resumes(run, start, generations) else []),
     ]
     text = Text.assemble("\n", ("sc_loops", "bold cyan"), "  ", (run.name, "bold"), "\n")
@@ -185,7 +186,8 @@ def banner(run: Run, generations: int, start: int) -> Text:
 
 
 def _resumes(run: Run, start: int, generations: int) -> bool:
-    return start <= generations and (start > 0 or run.last_checkpoint.exists())
+    begun = start > 0 and "start" not in run.facts()
+    return start <= generations and (begun or run.last_checkpoint.exists())
 
 
 def _checkpoint(run: Run) -> str:

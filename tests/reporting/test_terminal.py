@@ -166,3 +166,13 @@ def test_metrics_have_names() -> None:
     assert symbol("class_share/7", ["cat"]) == "share of class 7"
     assert symbol("seconds/training") == "training s"
     assert symbol("my/own") == "my/own"
+
+
+def test_a_start_is_named_and_is_no_resuming(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", generations=0, facts={"start": "weights.pt"})
+    shown = banner(run, generations=6, start=1).plain
+    assert "  start       generation 0 is weights.pt\n" in shown
+    assert "resuming" not in shown
+    run.checkpoints.mkdir(exist_ok=True)
+    run.last_checkpoint.touch()
+    assert "resuming    at generation 1" in banner(run, generations=6, start=1).plain
