@@ -64,14 +64,12 @@ class SelfConsumingLoop(Callback):
         samples: raw samples drawn per generation; by default as many as λ and the stages need.
         chunk_size: samples made at once; with the seed, it determines them.
         conditions: classes of a conditional model's samples, by ``real`` frequencies or ``uniform``.
-        preview: size of the sample grid that is drawn from the same noise in every generation.
+        preview: size of the sample grid that is drawn from the same noise in each generation.
         start: weights used as generation 0 instead of training it: see ``GenerativeModel.load_weights``.
         log_every: optimizer steps between two rows of the training loss.
-        checkpoint_steps: optimizer steps between two checkpoints inside a generation, or None.
-        checkpoint_minutes: minutes between two checkpoints inside a generation, or None.
+        checkpoint_steps, checkpoint_minutes: between two checkpoints inside a generation, or None.
         keep: the generations whose checkpoint and samples stay on disk; by default all.
-        nonfinite: a training step with NaN or infinite gradients ends the run (``stop``), or leaves the weights as they
-            are and counts among ``skipped_steps`` (``skip``).
+        nonfinite: a step with NaN or infinite gradients ends the run (``stop``) or is left out (``skip``).
     """
 
     def __init__(

@@ -53,7 +53,9 @@ def pictures() -> RealData:
 
 
 def small_unet(data: RealData) -> UNet:
-    return UNet(data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32)
+    return UNet(
+        data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32
+    )
 
 
 def test_sampling_in_half_precision_is_near_and_leaves_the_model_as_it_was() -> None:
