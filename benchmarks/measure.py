@@ -14,13 +14,14 @@ import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 
 from sc_loops import GenerativeModel, LoopDataModule, RealData, SelfConsumingLoop
 
@@ -86,20 +87,29 @@ def milliseconds(costs: list[Cost]) -> float:
 def quiet() -> None:
     """One thread, and none of Lightning's remarks about the machine."""
     torch.set_num_threads(1)
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
 
 
-def fit(loop: SelfConsumingLoop, model: GenerativeModel, data: RealData, batch_size: int, **trainer: Any) -> None:
-    """Fit as ``sc-loops train`` does."""
+def fit(
+    loop: SelfConsumingLoop,
+    model: GenerativeModel,
+    data: RealData,
+    batch_size: int,
+    *,
+    checkpoint: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    **trainer: Any,
+) -> None:
+    """Fit as ``sc-loops train`` does, from ``checkpoint`` on if one is given."""
     Trainer(
         accelerator="cpu",
         devices=1,
-        callbacks=[loop],
+        callbacks=[loop, *callbacks],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         **trainer,
-    ).fit(model, LoopDataModule(data, batch_size=batch_size))
+    ).fit(model, LoopDataModule(data, batch_size=batch_size), ckpt_path=checkpoint)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def as_float(x: Tensor) -> Tensor:
     """uint8 pixels as float32 in [-1, 1]; floats as they are."""
-    return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x
+    return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x
 
 
 def as_bytes(x: Tensor) -> Tensor:

@@ -14,13 +14,15 @@ from torch import Tensor, fx
 from sc_loops import DDPM, FlowMatching, GenerativeModel, Observer, RealData, Run, Samples, Training, UNet
 from sc_loops.run import Row
 
+Counts = dict[tuple[int, str], int]
+
 
 class Compilations(Observer):
     """A backend that runs graphs as they are, counting them, and the count after each phase of each generation."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.after: dict[tuple[int, str], int] = {}
+        self.after: Counts = {}  # by generation and phase
 
     def __call__(self, graph: fx.GraphModule, example_inputs: list[Tensor]) -> Any:
         self.count += 1
@@ -70,24 +72,25 @@ def unet(**options: Any) -> UNet:
     )
 
 
-MODELS = {
-    "flow matching": lambda: FlowMatching(data(), network=unet(), network_batch=6, steps=2),
-    "flow matching, guided": lambda: FlowMatching(
-        data(), network=unet(class_conditional=True), network_batch=6, steps=2, guidance_scale=2.0
-    ),
-    "flow matching, sampled in bf16": lambda: FlowMatching(
-        data(), network=unet(channels_last=True), network_batch=6, steps=2, sampling_precision="bf16-true"
-    ),
-    "DDPM": lambda: DDPM(data(), network=unet(), network_batch=6, timesteps=10, steps=3),
-}
+def model(kind: str, network_batch: int | None) -> GenerativeModel:
+    if kind == "DDPM":
+        return DDPM(data(), network=unet(), network_batch=network_batch, timesteps=10, steps=3)
+    if kind == "guided":
+        network = unet(class_conditional=True)
+        return FlowMatching(data(), network=network, network_batch=network_batch, steps=2, guidance_scale=2.0)
+    precision: Any = "bf16-true" if kind == "sampled in bf16" else "as_trained"
+    network = unet(channels_last=kind == "sampled in bf16")
+    return FlowMatching(data(), network=network, network_batch=network_batch, steps=2, sampling_precision=precision)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_nothing_is_compiled_after_the_first_sampling(name: str, tmp_path: Path, compilations: Compilations) -> None:
-    """Batches are no multiple of ``network_batch``, and neither are chunks, their last one and the preview."""
+def run(
+    path: Path, compilations: Compilations, model: GenerativeModel, generations: int
+) -> dict[tuple[int, str], int]:
+    """The compilations until the end of each phase. Neither chunks, of 18 and 8 images, nor the preview of 5, fill
+    parts of 6 or 8."""
     loop = tiny_loop(
-        tmp_path,
-        generations=2,
+        path,
+        generations=generations,
         observers=[compilations],
         reward=None,
         stages=[],
@@ -97,19 +100,31 @@ def test_nothing_is_compiled_after_the_first_sampling(name: str, tmp_path: Path,
         first=Training(steps=2),
         later=Training(steps=3),
     )
-    model: GenerativeModel = MODELS[name]()
-    fit(loop, model, data=data(), gradient_clip_val=1.0)
-    after = compilations.after
-    trained, all_ = after[0, "training"], after[0, "writing"]
-    assert 1 <= trained <= 2  # parts of 6 and the rest of 4 of a batch of 16
-    assert all_ == trained + 1  # for sampling, without gradients
-    assert after[2, "all"] == all_
+    fit(loop, model, data=data(), gradient_clip_val=1.0)  # in batches of 16
+    return compilations.after
 
 
-def test_batches_of_changing_size_are_what_network_batch_is_for(tmp_path: Path, compilations: Compilations) -> None:
-    """The count would notice: without ``network_batch`` the preview, and chunks of two sizes, differ in shape."""
-    model = FlowMatching(data(), network=unet(), steps=2)
-    options = {"reward": None, "stages": [], "samples": 26, "chunk_size": 18, "preview": 5}
-    loop = tiny_loop(tmp_path, generations=0, observers=[compilations], first=Training(steps=1), **options)
-    fit(loop, model, data=data())
-    assert compilations.after[0, "all"] - compilations.after[0, "training"] == 3
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("sampled in bf16", 8),
+        pytest.param("as trained", 8, marks=pytest.mark.slow),
+        pytest.param("guided", 8, marks=pytest.mark.slow),
+        pytest.param("DDPM", 8, marks=pytest.mark.slow),
+        pytest.param("as trained", 6, marks=pytest.mark.slow),
+    ],
+)
+def test_nothing_is_compiled_after_the_first_sampling(
+    kind: str, parts: int, tmp_path: Path, compilations: Compilations
+) -> None:
+    after = run(tmp_path, compilations, model(kind, parts), generations=2)
+    trained, sampled = after[0, "training"], after[0, "writing"]
+    assert trained == (1 if 16 % parts == 0 else 2)  # parts of 6 leave 4 of a batch of 16
+    assert sampled == trained + 1  # without gradients
+    assert after[2, "all"] == sampled
+
+
+@pytest.mark.slow
+def test_the_count_would_notice_calls_of_several_shapes(tmp_path: Path, compilations: Compilations) -> None:
+    after = run(tmp_path, compilations, model("as trained", None), generations=0)
+    assert after[0, "all"] - after[0, "training"] == 3  # the preview and two chunks
