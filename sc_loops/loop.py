@@ -68,7 +68,7 @@ class SelfConsumingLoop(Callback):
         start: weights used as generation 0 instead of training it: see ``GenerativeModel.load_weights``.
         log_every: optimizer steps between two rows of the training loss.
         checkpoint_steps, checkpoint_minutes: between two checkpoints inside a generation, or None.
-        keep: the generations whose checkpoint and samples stay on disk; by default all.
+        keep: the generations whose checkpoint and samples stay on disk.
         nonfinite: a step with NaN or infinite gradients ends the run (``stop``) or is left out (``skip``).
     """
 
@@ -239,11 +239,8 @@ class SelfConsumingLoop(Callback):
             self.processes.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
-        """Plan ``chunks``, which every generation draws.
-
-        Raises:
-            UsageError: the options do not go together, or not with the model and the data.
-        """
+        """Plan ``chunks``, which every generation draws. Raises ``UsageError`` for options that do not go together, or
+        not with the model and the data."""
         for number, stage in enumerate(self.stages):
             if isinstance(stage, Stage):
                 with within(f"stages.{number}"):
@@ -272,6 +269,7 @@ class SelfConsumingLoop(Callback):
             generation=generation,
             learning_rate=training.learning_rate,
             warmup_steps=training.warmup_steps,
+            ema_decay=training.ema_decay,
             nonfinite=self.nonfinite,
         )
         self._progress = TrainingProgress(

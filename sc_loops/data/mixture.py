@@ -31,6 +31,8 @@ class Training:
         passes: passes over the mixture of real and synthetic items (may be fractional).
         learning_rate: of this generation; by default the model's own.
         warmup_steps: of this generation; by default the model's own.
+        ema_decay: of this generation; by default the model's own. One whose memory is much longer than the generation
+            keeps what is sampled near the generation before.
         horizontal_flips: mirror each image left to right with probability 1/2.
     """
 
@@ -38,6 +40,7 @@ class Training:
     passes: float | None = None
     learning_rate: float | None = None
     warmup_steps: int | None = None
+    ema_decay: float | None = None
     horizontal_flips: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class Training:
         require(rate is None or 0 < rate < math.inf, "learning_rate", rate, "a number > 0")
         warmup = self.warmup_steps
         require(warmup is None or warmup >= 0, "warmup_steps", warmup, "an integer >= 0")
+        decay = self.ema_decay
+        require(decay is None or 0 <= decay < 1, "ema_decay", decay, "a number in [0, 1)")
 
     def optimizer_steps(self, items: int, batch_size: int) -> int:
         """The number of steps for a mixture of ``items``."""

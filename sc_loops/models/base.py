@@ -70,7 +70,7 @@ class GenerativeModel(LightningModule, ABC):
         require(possible, "network_batch", network_batch, "an integer >= 1, or null")
         known = sampling_precision in get_args(SamplingPrecision)
         require(known, "sampling_precision", sampling_precision, "as_trained or bf16-true")
-        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self.learning_rate, self.warmup_steps, self.ema_decay = learning_rate, warmup_steps, ema_decay
         self.network_batch, self._sampling_precision = network_batch, sampling_precision
         self._rate, self._warmup = learning_rate, warmup_steps  # of the generation that is trained
         self._betas, self._weight_decay = betas, weight_decay
@@ -172,6 +172,7 @@ class GenerativeModel(LightningModule, ABC):
         generation: int,
         learning_rate: float | None = None,
         warmup_steps: int | None = None,
+        ema_decay: float | None = None,
         nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         """Tell the model which generation it trains next, and the schedule of it where that is not its own.
@@ -185,6 +186,7 @@ class GenerativeModel(LightningModule, ABC):
         self._skips, self.skipped_steps = nonfinite == "skip", 0
         self._rate = self.learning_rate if learning_rate is None else learning_rate
         self._warmup = self.warmup_steps if warmup_steps is None else warmup_steps
+        self._average.decay = self.ema_decay if ema_decay is None else ema_decay
 
     def restart(self, weights: dict[str, Tensor]) -> None:
         """Train from ``weights`` (a state dict) as if nothing had been learnt: new EMA, new optimizer state."""

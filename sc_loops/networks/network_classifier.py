@@ -152,7 +152,9 @@ class NetworkClassifier(Classifier):
 
     def _correct(self, samples: Samples) -> Tensor:
         """``(N,)``: 1.0 where the most probable class is the true one."""
-        return (self.probabilities(samples.x).argmax(dim=1) == labels_of(samples)).double()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        classes = [self.probabilities(x.to(device)).argmax(dim=1).cpu() for x in samples.x.split(self.block)]
+        return (torch.cat(classes) == labels_of(samples)).double()
 
 
 def require_labels(data: RealData) -> None:

@@ -47,7 +47,7 @@ class VGG11(NetworkClassifier):
         data: RealData,
         seed: int,
         *,
-        epochs: int = 15,
+        epochs: int = 50,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         weight_decay: float = 5e-4,

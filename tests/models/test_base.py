@@ -81,6 +81,15 @@ def test_begin_generation_changes_only_what_it_is_given():
     assert (model._rate, model._warmup) == (1e-3, 5)
 
 
+def test_a_generation_may_have_its_own_average():
+    model = Toy(ema_decay=0.9999)
+    decays = []
+    for decay in (None, 0.99, None):
+        model.begin_generation(seed=0, generation=1, ema_decay=decay)
+        decays.append(model._average.decay)
+    assert decays == [0.9999, 0.99, 0.9999]
+
+
 def test_the_optimizer_has_the_options_and_only_trainable_weights():
     model = Toy(learning_rate=0.1, betas=(0.5, 0.6), weight_decay=0.7)
     model.layers[0].bias.requires_grad_(False)
