@@ -239,8 +239,10 @@ class SelfConsumingLoop(Callback):
             self.processes.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
-        """Plan ``chunks``, which every generation draws. Raises ``UsageError`` for options that do not go together, or
-        not with the model and the data."""
+        """Plan ``chunks``, which every generation draws.
+
+        Raises ``UsageError`` for options that do not go together, or not with the model and the data.
+        """
         for number, stage in enumerate(self.stages):
             if isinstance(stage, Stage):
                 with within(f"stages.{number}"):

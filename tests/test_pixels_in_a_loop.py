@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from conftest import fit, tiny_loop
 from torch import Tensor
 
 from sc_loops import FlowMatching, RealData, Samples, UNet
 from sc_loops.data.pixels import as_float
 from sc_loops.data.pool import Pool
-from conftest import fit, tiny_loop
 
 
 def pictures(n: int = 40) -> RealData:
@@ -24,7 +24,9 @@ def brightness(x: Tensor) -> Tensor:
 
 def model(data: RealData) -> FlowMatching:
     torch.manual_seed(0)
-    network = UNet(data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32)
+    network = UNet(
+        data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32
+    )
     return FlowMatching(data, network=network, steps=2)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from conftest import TinyModel, fit, tiny_data, tiny_loop
 from torch import Tensor
 
 from sc_loops import FlowMatching, GenerativeModel, RealData, Samples, TimeMLP, UNet
-from conftest import TinyModel, fit, tiny_data, tiny_loop
 
 
 class Regression(TinyModel):
