@@ -132,7 +132,7 @@ def _start(
 ) -> int:
     """Choose the run, check, open it and go; where several processes were started together, rank 0 decides."""
     from sc_loops import opening, run_lock
-    from sc_loops.experiment import build, resolved_config
+    from sc_loops.experiment import build, completed, resolved_config
     from sc_loops.run import Run
     from sc_loops.run_choice import choose_run
 
@@ -141,8 +141,10 @@ def _start(
 
     def chosen(claim: bool) -> Run:
         # The name is decided, since on another node ``output`` may be another place.
-        decided = together.decided(lambda: choose_run(resolved, recipe, stem, fresh=fresh, claim=claim).name)
-        return Run(Path(resolved["output"]) / decided)
+        def choose() -> str:
+            return choose_run(resolved, recipe, stem, fresh=fresh, claim=claim, complete=completed).name
+
+        return Run(Path(resolved["output"]) / together.decided(choose))
 
     run = chosen(claim=False)
     experiment = build(resolved, run)

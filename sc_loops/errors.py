@@ -56,16 +56,6 @@ class Stopped(SystemExit):
         super().__init__(130 if signum == signal.SIGINT else 143)
 
 
-def out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it was raised from, says that there was no memory left."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    while error is not None:
-        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in words):
-            return True
-        error = error.__cause__
-    return False
-
-
 def require(condition: bool, option: str, found: object, expected: str, do: str = "") -> None:
     """Raise ``InvalidValue`` for ``option`` unless ``condition`` holds.
 
@@ -96,8 +86,7 @@ def blaming(where: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-        do = "lower its batch_size" if out_of_memory(error) else "--debug shows where it failed"
-        raise UsageError(where, found=found, expected=expected, do=do) from error
+        raise UsageError(where, found=found, expected=expected, do="--debug shows where it failed") from error
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.disk import expected_bytes, free_bytes, used_bytes
 from sc_loops.environment import environment
-from sc_loops.errors import RunError, UsageError, blaming, out_of_memory, require, within
+from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
@@ -83,7 +83,6 @@ class Experiment:
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare
         if self.reward is not None and needs_nothing:
             check_reward(self.reward, self.data)
-        self.evaluation.check()
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:
@@ -93,6 +92,8 @@ class Experiment:
         Raises:
             UsageError: the classifier or a metric cannot be prepared, or the reward fails on real samples.
         """
+        if processes.rank == 0:
+            self.evaluation.check()  # before the classifier, which may take long
         self._prepare_together(self._prepare_classifier, Path(self.output) / "classifiers", processes)
         if self.reward is not None:
             check_reward(self.reward, self.data)
@@ -185,10 +186,10 @@ class Experiment:
             trainer.fit(self.model, self._module(), ckpt_path=checkpoint)
         except UsageError as error:  # nobody can be told before what only a run under way finds out
             raise RunError(error.where, found=error.found, expected=error.expected, do=error.do) from error
-        except (RunError, RuntimeError, MemoryError) as error:
-            if out_of_memory(error):
-                raise self._too_large() from error
-            raise
+        except Exception as error:
+            if loop.failure is None or loop.failure is error:
+                raise
+            raise loop.failure from error
         except SystemExit as stop:
             if isinstance(stop.__context__, KeyboardInterrupt):  # one that a component raised; Lightning makes it 1
                 raise KeyboardInterrupt from stop
@@ -198,20 +199,6 @@ class Experiment:
                 observer.closed()
             if loop.processes is not None:
                 loop.processes.wait_for_children()
-
-    def _too_large(self) -> RunError:
-        """What to do where memory ran out. The training that was done stays as it is with another network_batch."""
-        at_once, batch, chunk = self.model.network_batch, self.batch_size, self.loop.chunk_size
-        now = "all at once" if at_once is None else f"{at_once} at a time"
-        smaller = max(1, min(at_once or chunk, chunk, batch) // 2)
-        return RunError(
-            "memory",
-            found=f"no memory left, with batches of {batch} (batch_size) and chunks of {chunk} samples "
-            f"(loop.chunk_size), of which {now} go through the network (model.network_batch)",
-            expected="room for what goes through the network at once",
-            do=f"give model.network_batch={smaller}, or more processes (trainer.devices): both leave what was "
-            "trained as it is, and the run continues. A lower batch_size or loop.chunk_size is another run",
-        )
 
     def _module(self) -> LoopDataModule:
         return LoopDataModule(self.data, batch_size=self.batch_size, seed=self.seed)
@@ -224,6 +211,15 @@ def resolved_config(name: str, overrides: Sequence[str]) -> dict[str, Any]:
         UsageError: see ``config.load`` and ``schema.resolve``.
     """
     return schema.resolve(Experiment, config.load(name, overrides))
+
+
+def completed(recorded: dict[str, Any]) -> dict[str, Any]:
+    """A config that was resolved before, with the defaults of options that are new since.
+
+    Raises:
+        UsageError: it has options that are no longer known.
+    """
+    return schema.resolve(Experiment, recorded)
 
 
 def build(resolved: dict[str, Any], run: Run) -> Experiment:

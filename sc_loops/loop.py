@@ -18,9 +18,8 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 
 from sc_loops import opening
-from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.reward import Reward
-from sc_loops.curation.rewards import BoundedReward, check_reward
+from sc_loops.curation.rewards import check_reward
 from sc_loops.curation.stage import Stage, StageLike
 from sc_loops.data.files import damage, read_tensors, write_tensors
 from sc_loops.data.mixture import Training
@@ -30,6 +29,8 @@ from sc_loops.disk import Keep, prune
 from sc_loops.errors import require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
+from sc_loops.facts import facts_of
+from sc_loops.memory import explained
 from sc_loops.models.base import GenerativeModel
 from sc_loops.pool_maker import PoolMaker, generation_row
 from sc_loops.processes import Processes
@@ -123,6 +124,7 @@ class SelfConsumingLoop(Callback):
         self.facts: Row = {}  # further constants of the run, recorded with its own
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
+        self.failure: BaseException | None = None  # what ended the fit, as it is to be told
         self._trained = -1  # the last generation whose training is complete
         self._training_row: Row = {}  # what is known of that training
         self._inside: Row | None = None  # how far the next one is, when it was interrupted
@@ -155,7 +157,7 @@ class SelfConsumingLoop(Callback):
             if self.retraining == "from_scratch" and damage(self.run.initial_weights):
                 write_tensors(self.run.initial_weights, model.state_dict())
         if trainer.is_global_zero:
-            self.run.open(self._facts(trainer, model, module), module.data)
+            self.run.open(facts_of(self, model, module, trainer.strategy.root_device), module.data)
             self._recorded = max((row["step"] for row in self.run.training_rows()), default=0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -234,8 +236,16 @@ class SelfConsumingLoop(Callback):
         self._together.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
+        self.failure = explained(
+            exception,
+            batch=batch,
+            share=batch // trainer.world_size,
+            chunk=self.chunk_size,
+            network_batch=getattr(pl_module, "network_batch", None),
+        )
         if self.processes is not None:
-            self.processes.fail(exception)
+            self.processes.fail(self.failure)
             self.processes.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
@@ -374,24 +384,6 @@ class SelfConsumingLoop(Callback):
     def _together(self) -> Processes:
         assert self.processes is not None  # set in setup
         return self.processes
-
-    def _facts(self, trainer: Trainer, model: GenerativeModel, module: LoopDataModule) -> Row:
-        """What is constant over the run. ``choices`` is there when the theory of curation applies: K-choice alone, by
-        the reward that is measured, and no classes drawn anew in every generation."""
-        curations = [stage for stage in self.stages if isinstance(stage, Curate) and stage.reward is self.reward]
-        applies = len(self.stages) == len(curations) == 1 and not model.conditional
-        return {
-            **self.facts,
-            "generations": self.generations,
-            "synthetic_ratio": self.synthetic_ratio,
-            **({"start": self.start} if self.start else {}),
-            **({"choices": curations[0].choices} if applies else {}),
-            **({"reward/supremum": self.reward.supremum} if isinstance(self.reward, BoundedReward) else {}),
-            "device": trainer.strategy.root_device.type,
-            "samples_per_generation": sum(chunk.size for chunk in self.chunks),
-            "batch_size": module.batch_size,
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
 
     def _tell(self, trainer: Trainer, event: str, *details: Any) -> None:
         """Call the method ``event`` of all observers, on rank 0."""

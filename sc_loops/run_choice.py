@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +19,34 @@ _FREE = (
     "name",
     "output",
     "wandb",
-    *(f"data.{key}" for key in ("root", "download")),
     "model.network_batch",
+    "model.network.compile",
     *(f"trainer.{key}" for key in ("accelerator", "devices", "strategy", "num_nodes")),
     *(f"trainer.{key}" for key in ("timeout_minutes", "lost_after_seconds")),
     *(f"loop.{key}" for key in ("generations", "log_every", "keep", "nonfinite")),
     *(f"loop.{key}" for key in ("checkpoint_steps", "checkpoint_minutes")),
 )
+# Of a data set that is the same wherever it lies.
+_FREE_OF_DATA = {"cifar10": ("data.root", "data.download")}
+
+Completion = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def choose_run(
-    resolved: dict[str, Any], recipe: dict[str, Any], stem: str, *, fresh: bool, claim: bool = False
+    resolved: dict[str, Any],
+    recipe: dict[str, Any],
+    stem: str,
+    *,
+    fresh: bool,
+    claim: bool = False,
+    complete: Completion = dict,
 ) -> Run:
     """The run directory of a resolved config.
 
     It is called after the config (``stem``), with a digest where overrides make it differ from the ``recipe`` in
     something that matters. If there is such a run already it is continued, unless ``fresh``: then the new one is
     called ``<name>-2``, and so on. With ``claim`` a fresh directory is made at once, so that of two commands that
-    start together each gets its own.
+    start together each gets its own. ``complete`` gives a record of an older version the defaults of newer options.
 
     Raises:
         UsageError: the run that is there was started with another config, or its config cannot be read.
@@ -43,7 +55,7 @@ def choose_run(
     output = Path(resolved["output"])
     _require_directory(output, name)
     if resolved["name"] is None and _significant(resolved) != _significant(recipe):
-        name += f"-{_digest(resolved)}"
+        name += f"-{_digest(resolved, recipe)}"
     number = 1
     while (output / _numbered(name, number + 1)).exists():
         number += 1
@@ -52,7 +64,7 @@ def choose_run(
         return _claimed(output, name, number) if claim else Run(output / _numbered(name, number))
     run = Run(output / _numbered(name, number))
     if run.config_path.exists():
-        _compare(run, resolved)
+        _compare(run, resolved, complete)
     return run
 
 
@@ -83,9 +95,12 @@ def _claimed(output: Path, name: str, number: int) -> Run:
                 return Run(path)
 
 
-def _compare(run: Run, resolved: dict[str, Any]) -> None:
+def _compare(run: Run, resolved: dict[str, Any], complete: Completion) -> None:
     """Refuse to continue a run with a config under which it would have gone otherwise."""
-    before = _significant(_recorded(run))
+    recorded = _recorded(run)
+    with suppress(UsageError):  # an option that is gone: the difference is shown
+        recorded = complete(recorded)  # an older version did not know all options
+    before = _significant(recorded)
     now = _significant(resolved)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
@@ -117,9 +132,11 @@ def _recorded(run: Run) -> dict[str, Any]:
 def _significant(resolved: Any) -> dict[str, str]:
     """The values that matter, flattened: ``loop.synthetic_ratio`` to its JSON."""
     flat: dict[str, str] = {}
+    data = resolved.get("data")
+    free = (*_FREE, *_FREE_OF_DATA.get(str(data.get("name")) if isinstance(data, dict) else "", ()))
 
     def walk(value: Any, key: str) -> None:
-        if key in _FREE:
+        if key in free:
             return
         if isinstance(value, (dict, list)) and value:
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
@@ -132,5 +149,8 @@ def _significant(resolved: Any) -> dict[str, str]:
     return flat
 
 
-def _digest(resolved: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(sorted(_significant(resolved).items())).encode()).hexdigest()[:6]
+def _digest(resolved: dict[str, Any], recipe: dict[str, Any]) -> str:
+    """Of what differs from the recipe, which further options of a later version leave as it is."""
+    ours, theirs = _significant(resolved), _significant(recipe)
+    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return hashlib.sha256(json.dumps([(key, ours.get(key)) for key in keys]).encode()).hexdigest()[:6]

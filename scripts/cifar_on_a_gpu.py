@@ -94,9 +94,8 @@ TOY = [
     "trainer.accelerator=cpu",
 ]
 
-FORWARD = (
-    12.44e9  # floating point operations of one image through the UNet of 128 channels; with gradients three times
-)
+# Floating point operations of one image through the UNet of 128 channels; with gradients three times as many.
+FORWARD = 12.44e9
 PEAK = 989e12  # a second, in bfloat16, dense, of an H100 or H200
 TRAINING, SAMPLING = 0.30, 0.35  # guesses: the share of the peak that is reached
 START, CLASSIFIER, REST = 20, 120, 15  # guesses: seconds; REST is all else in a generation

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,15 @@ def cifar_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"no CIFAR-10 in {packed}; SC_LOOPS_DATA says where it is")
     folder = tmp_path_factory.mktemp("cifar") / packed.name
     folder.mkdir()
-    for file in packed.iterdir():
+
+    def unpack(file: Path) -> None:
         if file.suffix == ".xz":
             (folder / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
         else:
             shutil.copy(file, folder)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(unpack, packed.iterdir()))
     return folder.parent
 
 

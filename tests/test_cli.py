@@ -229,6 +229,24 @@ def test_a_run_is_continued_finished_and_started_afresh(here, tiny) -> None:
     assert tiny("--fresh", "--dry-run")[0] == 0
 
 
+def test_a_run_of_a_version_with_fewer_options_is_continued(here, tiny) -> None:
+    assert tiny("loop.synthetic_ratio=1")[0] == 0
+    (path,) = (here / "runs").glob("tiny-*/config.yaml")
+    recorded = yaml.safe_load(path.read_text())
+    for section, option in (("first", "ema_decay"), ("later", "horizontal_flips")):
+        del recorded["loop"][section][option]
+    del recorded["model"]["sampling_precision"]
+    path.write_text(yaml.safe_dump(recorded))
+    status, out, _ = tiny("loop.synthetic_ratio=1", "loop.generations=2")
+    assert status == 0
+    assert "resuming" in out
+    recorded["loop"]["first"]["steps"] = 7
+    path.write_text(yaml.safe_dump(recorded))
+    status, _, errors = tiny("loop.synthetic_ratio=1", "loop.generations=3")
+    assert status == 2
+    assert "loop.first.steps: 7 then, 3 now" in errors
+
+
 def test_a_name_and_an_output_are_used(here, tiny) -> None:
     status, _, _ = tiny("name=mine", "output=elsewhere", "loop.generations=0")
     assert status == 0

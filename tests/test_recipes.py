@@ -31,6 +31,8 @@ TINY = [
 ]
 
 
+LIKE_OTHERS = ("cifar_confidence", "cifar_small_mixed")  # but for a line or two
+
 # Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
 NARROW = [
     "data.train_size=200",
@@ -78,7 +80,11 @@ def test_the_first_line_names_the_paper(recipe: Path) -> None:
     assert re.match(r"# .*\b[A-Z]\w+ (et al\. |and [A-Z]\w+ )?\(?(19|20)\d\d\b", first), first
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LIKE_OTHERS else []) for path in RECIPES],
+    ids=lambda path: path.stem,
+)
 def test_the_recipe_runs(recipe: Path, output: Path, capfd, request: pytest.FixtureRequest) -> None:
     content = config.load(str(recipe))
     cifar = partial(request.getfixturevalue, "cifar_root")

@@ -87,6 +87,9 @@ def mix(
     copies, rest = divmod(count, len(pool))
     order = torch.randperm(len(pool), generator=generator)
     synthetic = pool[torch.cat([order.repeat(copies), order[:rest]])]
+    require(
+        pool.x.dtype == real.x.dtype, "data", f"{real.x.dtype}, with a pool of {pool.x.dtype}", "one type of both"
+    )
     both_conditioned = real.condition is not None and synthetic.condition is not None
     parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, synthetic)]
     return Samples.concatenate(parts), len(real), count
@@ -179,24 +182,31 @@ class MixtureLoader:
             noise, order = self._pairing(x, self._generator("pairing", step))
             index, mirrored = index[order], mirrored[order]
         mine = slice(self._rank, None, self._world_size)
-        batch = self._gathered(self._on_device, index[mine].to(self._device), mirrored[mine])
-        return batch if noise is None else batch.with_columns(noise=noise[mine].to(self._device))
+        batch = self._gathered(self._on_device, self._sent(index[mine]), mirrored[mine])
+        return batch if noise is None else batch.with_columns(noise=self._sent(noise[mine]))
 
     def _gathered(self, items: Samples, index: Tensor, mirrored: Tensor) -> Samples:
         # index_select and index_copy_ take a tenth of the time of x[index] and torch.where on pixels.
         x = items.x.index_select(0, index)
         condition = None if items.condition is None else items.condition.index_select(0, index)
         if self._flips:
-            rows = mirrored.nonzero()[:, 0].to(x.device)
+            rows = mirrored.nonzero()[:, 0]
+            rows = self._sent(rows) if items is self._on_device else rows
             x.index_copy_(0, rows, x.index_select(0, rows).flip(-1))
         return Samples(x, condition)
+
+    def _sent(self, x: Tensor) -> Tensor:
+        """``x`` on the device; a GPU fetches it without anybody waiting."""
+        on_gpu = torch.device(self._device).type == "cuda"
+        return x.pin_memory().to(self._device, non_blocking=True) if on_gpu else x.to(self._device)
 
     def _generator(self, purpose: str, step: int) -> torch.Generator:
         return generator_for(self._seed, purpose, self._generation, step)
 
 
 def one_ahead(batches: Iterator[Samples]) -> Iterator[Samples]:
-    """``batches``, each made in a thread while the one before it is used."""
+    """``batches``, each made in a thread while the one before it is used. Ending early waits for
+    the one in the making."""
     with ThreadPoolExecutor(1, "batches") as thread:
         coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:

@@ -63,7 +63,8 @@ class ImageDistances(Metric):
 
     @cached_property
     def _real(self) -> Tensor:
-        return self._classifier.features(as_float(self._images))
+        device = "cuda" if torch.cuda.is_available() else "cpu"  # where those of the samples are computed, too
+        return self._classifier.features(as_float(self._images).to(device)).cpu()
 
     @cached_property
     def _real_gaussian(self) -> Gaussian:

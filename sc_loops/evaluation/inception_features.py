@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 from sc_loops.data.files import checksum, write_atomically
 from sc_loops.data.pixels import as_bytes
 from sc_loops.errors import InvalidValue, require
+from sc_loops.networks.precision import full_precision
 
 FEATURES = 2048
 WEIGHTS_FILE = URL_INCEPTION_V3.rsplit("/", 1)[-1]
@@ -83,21 +82,6 @@ class InceptionFeatures:
         if not path.exists():
             download(path)
         return path
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Convolutions in float32 on GPUs, too, where PyTorch's default is TF32."""
-    cudnn = torch.backends.cudnn
-    if not hasattr(cudnn, "conv"):  # before PyTorch 2.9
-        with cudnn.flags(True, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
-            yield
-        return
-    before, cudnn.conv.fp32_precision = cudnn.conv.fp32_precision, "ieee"
-    try:
-        yield
-    finally:
-        cudnn.conv.fp32_precision = before
 
 
 def download(path: Path) -> None:

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchcfm.conditional_flow_matching import (
     ConditionalFlowMatcher,
-    ExactOptimalTransportConditionalFlowMatcher,
     TargetConditionalFlowMatcher,
     VariancePreservingConditionalFlowMatcher,
 )
@@ -28,7 +27,7 @@ Coupling = Literal["independent", "exact_ot", "target", "variance_preserving"]
 
 MATCHERS = {
     "independent": ConditionalFlowMatcher,
-    "exact_ot": ExactOptimalTransportConditionalFlowMatcher,
+    "exact_ot": ConditionalFlowMatcher,  # of items that are paired already
     "target": TargetConditionalFlowMatcher,
     "variance_preserving": VariancePreservingConditionalFlowMatcher,
 }
@@ -124,17 +123,21 @@ class FlowMatching(GenerativeModel):
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape
-        self._permute, self._ot_block = coupling == "exact_ot" and not ot_with_replacement, ot_block
-        self._matcher = MATCHERS["independent" if self._permute else coupling](sigma)
+        self._exact_ot, self._with_replacement, self._ot_block = coupling == "exact_ot", ot_with_replacement, ot_block
+        self._matcher = MATCHERS[coupling](sigma)
         self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
         self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
 
     def pairing(self) -> Pairing | None:
-        return self._pair if self._permute else None
+        return self._pair if self._exact_ot else None
 
     def _pair(self, x1: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x0 = torch.randn(x1.shape, generator=generator)
-        return x0, optimal_permutation(x0, x1, self._ot_block)
+        order = optimal_permutation(x0, x1, self._ot_block)
+        if self._with_replacement:  # the plan has the weight 1/N on each pair of the permutation
+            drawn = torch.randint(len(x1), (len(x1),), generator=generator)
+            x0, order = x0[drawn], order[drawn]
+        return x0, order
 
     def path(
         self, x1: Tensor, y: Tensor | None, x0: Tensor | None = None
@@ -142,15 +145,12 @@ class FlowMatching(GenerativeModel):
         """For data ``x1`` of classes ``y``: times ``(N,)``, places x_t and velocities u_t ``(N, *shape)``,
         and the classes of the data these lead to. ``x0`` is the noise that the data were paired with, if they were.
         """
-        paired = x0 is not None
+        if x0 is None and self._exact_ot:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+            x0, order = (part.to(x1.device) for part in self._pair(x1.cpu(), generator))
+            x1, y = x1[order], None if y is None else y[order]
         x0 = torch.randn_like(x1) if x0 is None else x0
         t = torch.rand(len(x1), device=x1.device)
-        if isinstance(self._matcher, ExactOptimalTransportConditionalFlowMatcher):
-            t, xt, ut, _, y = self._matcher.guided_sample_location_and_conditional_flow(x0, x1, y1=y, t=t)
-            return t, xt, ut, y
-        if self._permute and not paired:
-            order = optimal_permutation(x0, x1, self._ot_block)
-            x1, y = x1[order], None if y is None else y[order]
         return *self._matcher.sample_location_and_conditional_flow(x0, x1, t=t), y
 
     def loss(self, batch: Samples) -> Tensor:

@@ -25,16 +25,15 @@ class HalfPrecisionTwins:
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
         """Within the context the children of ``model`` are their twins, with the weights that they hold now, and
         autocast is off."""
-        children = dict(model.named_children())
+        children, device = dict(model.named_children()), next(model.parameters()).device
         for name, child in children.items():
             if name not in self._twins:
                 self._twins[name] = _twin(child)
-            self._twins[name].load_state_dict(child.state_dict())
+            self._twins[name].to(device).load_state_dict(child.state_dict())
             self._twins[name].train(child.training)
-        device = next(iter(model.parameters())).device.type
         try:
             model._modules.update(self._twins)
-            with torch.autocast(device, enabled=False):
+            with torch.autocast(device.type, enabled=False):
                 yield
         finally:
             model._modules.update(children)

@@ -19,8 +19,11 @@ class Network(nn.Module, ABC):
         class_conditional: whether the network looks at classes.
 
     Attributes:
+        one_shape: whether all calls had better have one shape.
         num_classes: the number of classes C. Index C is the null class, which stands for "no class given".
     """
+
+    one_shape: bool = False
 
     def __init__(self, data: RealData, *, class_conditional: bool = False) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, require
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.precision import full_precision
 from sc_loops.randomness import seed_for
 from sc_loops.samples import Samples
 
@@ -98,7 +99,7 @@ class NetworkClassifier(Classifier):
 
     def _blockwise(self, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """``compute`` of ``x``, in float32 also where the trainer's precision is lower."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False), full_precision():
             return torch.cat([compute(as_float(block).float()) for block in x.split(self.block)])
 
     def _untrained(self) -> ClassifierNetwork:

@@ -126,7 +126,7 @@ class UNet(Network):
         self.unet.to(memory_format=self._layout)
         known = compile in get_args(Compile)
         require(known, "compile", compile, f"one of {', '.join(get_args(Compile))}")
-        self._compile, self._patch_size = compile, patch_size
+        self._compile, self._patch_size, self.one_shape = compile, patch_size, compile != "never"
 
     def forward(self, t: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
         wanted = self._compile == "always" or (self._compile == "on_gpu" and x.is_cuda)

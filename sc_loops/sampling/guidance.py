@@ -50,11 +50,12 @@ def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: floa
 def in_parts(network: Network, t: Tensor, x: Tensor, y: Tensor | None, rows: int | None) -> Tensor:
     """``network(t, x, y)``, evaluated on ``rows`` of the N at a time, or on all at once.
 
-    The last part is filled up with repetitions of the last row, so that all calls have one shape and a compiled
-    network is compiled once.
+    Where the network wants all calls to have one shape, as a compiled one does, the last part is filled up with
+    repetitions of the last row.
     """
     n = len(x)
     if rows is None or n == rows:
         return network(t, x, y)
-    parts = (torch.arange(-(-n // rows) * rows, device=x.device).clamp(max=n - 1)).split(rows)
+    filled = -(-n // rows) * rows if network.one_shape else n
+    parts = torch.arange(filled, device=x.device).clamp(max=n - 1).split(rows)
     return torch.cat([network(t[p], x[p], None if y is None else y[p]) for p in parts])[:n]

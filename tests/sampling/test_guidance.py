@@ -59,9 +59,21 @@ def test_unlabelled_batches():
         training_labels(OfClass(), None, 0.1)
 
 
-@pytest.mark.parametrize(("rows", "calls"), [(None, [5]), (5, [5]), (2, [2, 2, 2]), (8, [8])])
-def test_parts_have_one_size_and_change_nothing(rows, calls):
+@pytest.mark.parametrize(
+    ("rows", "one_shape", "calls"),
+    [
+        (None, False, [5]),
+        (None, True, [5]),
+        (5, True, [5]),
+        (2, False, [2, 2, 1]),
+        (2, True, [2, 2, 2]),
+        (8, False, [5]),
+        (8, True, [8]),
+    ],
+)
+def test_parts_change_nothing_and_have_one_size_where_it_matters(rows, one_shape, calls):
     network = OfClass()
+    network.one_shape = one_shape
     assert torch.equal(in_parts(network, T, X, Y, rows), network(T, X, Y))
     assert torch.equal(in_parts(network, T, X, None, rows), network(T, X))
     assert network.batches == [*calls, 5, *calls, 5]
