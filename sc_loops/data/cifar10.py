@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import pickle
-import socket
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import calculate_md5, download_url
+from torchvision.datasets.utils import calculate_md5
 
+from sc_loops.data.downloads import fetch, filling, require_sum
 from sc_loops.data.files import write_atomically
 from sc_loops.data.real import RealData
-from sc_loops.errors import InvalidValue, RunError, require
+from sc_loops.errors import InvalidValue, require
 from sc_loops.samples import Samples
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-TIMEOUT = 20.0  # seconds without an answer; a cluster's firewall may swallow what is sent
 _LAYOUT = (
     f"root/{CIFAR10.base_folder}/ with data_batch_1 ... data_batch_5, test_batch and batches.meta; "
     f"or root/{CIFAR10.filename}, which is then unpacked"
@@ -92,7 +82,7 @@ def _read(root: Path, name: str) -> dict[str, Any]:
     except OSError as error:
         raise _absent(root, f"{path} cannot be read: {error}") from error
     # What was checked is what is unpickled: another process may be at the file.
-    _require_sum(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), _sums()[name])
+    require_sum(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), _sums()[name])
     batch: dict[str, Any] = pickle.loads(content, encoding="latin1")
     return batch
 
@@ -111,59 +101,16 @@ def _complete(root: Path, download: bool) -> None:
         raise InvalidValue("root", found=f"{str(root)!r}, {CIFAR10.base_folder}/ itself", expected=_LAYOUT, do=do)
     if not (download or archive.exists()):
         raise _absent(root, f"{missing[0]} is missing there, and data.download is false")
-    new = not root.exists()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _alone(root):
-            if missing := _missing(root):  # still, now that others who may have been at it are done
-                if not archive.exists():
-                    _download(archive)
-                _unpack(archive, missing)
-    except OSError as error:
-        raise _absent(root, f"{missing[0]} is missing and cannot be put there: {error}") from error
-    except RunError as error:
-        do = "free some space, or give data.root=... on another disk"
-        found = f"{error.where}: {error.found}"
-        raise InvalidValue("root", found=found, expected=error.expected, do=do) from error
-    finally:
-        if new:
-            with suppress(OSError):  # it holds something, as it should
-                root.rmdir()
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Wait until no other process is at the files in ``root``."""
-    path = root / ".cifar10.lock"
-    with path.open("a") as file:
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks: each fetches for itself, and files stay whole
-                fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # gone with another's, or Windows, where nothing that is open can go
-                path.unlink()
-
-
-def _download(archive: Path) -> None:
-    """Fetch the archive into a folder of its own, check it and only then give it its name."""
-    before = socket.getdefaulttimeout()
-    with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=archive.parent) as folder:
-        socket.setdefaulttimeout(TIMEOUT)
-        try:
-            download_url(CIFAR10.url, folder, archive.name, CIFAR10.tgz_md5)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
-            why = f"it could not be downloaded from {CIFAR10.url}: {type(error).__name__}: {error}"
-            raise _absent(archive.parent, why) from error
-        finally:
-            socket.setdefaulttimeout(before)
-        (Path(folder) / archive.name).replace(archive)
+    with filling(root, "cifar10", missing[0], partial(_absent, root)):
+        if missing := _missing(root):  # still, now that others who may have been at it are done
+            if not archive.exists():
+                fetch([CIFAR10.url], archive, CIFAR10.tgz_md5)
+            _unpack(archive, missing)
 
 
 def _unpack(archive: Path, names: list[str]) -> None:
     """Put the files ``names`` of the archive in place."""
-    _require_sum(archive, calculate_md5(archive), CIFAR10.tgz_md5)
+    require_sum(archive, calculate_md5(archive), CIFAR10.tgz_md5)
     folder = archive.parent / CIFAR10.base_folder
     folder.mkdir(exist_ok=True)
     with tarfile.open(archive) as tar:
@@ -171,16 +118,6 @@ def _unpack(archive: Path, names: list[str]) -> None:
             member = tar.extractfile(f"{CIFAR10.base_folder}/{name}")
             assert member is not None  # by the archive's sum
             write_atomically(folder / name, member.read())
-
-
-def _require_sum(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise InvalidValue(
-            "root",
-            found=f"{path} with the MD5 sum {found}: damaged, or another file",
-            expected=f"the published file, whose sum is {expected}",
-            do="delete it; the next run downloads it again if data.download is true",
-        )
 
 
 def _absent(root: Path, why: str) -> InvalidValue:

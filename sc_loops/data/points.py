@@ -1,4 +1,4 @@
-"""Points in the plane: two moons and a mixture of Gaussians on a circle."""
+"""Points: two moons, a mixture of Gaussians on a circle, and one Gaussian of any dimension."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sc_loops.data.real import RealData
-from sc_loops.errors import require
+from sc_loops.errors import InvalidValue, require
 from sc_loops.randomness import seed_for
 from sc_loops.samples import Samples
 
@@ -74,13 +74,62 @@ def gaussian_mixture(
     return _split(centres + std * rng.standard_normal(centres.shape), labels, size, names, "gaussian_mixture")
 
 
+def gaussian(
+    *,
+    dimensions: int = 2,
+    size: int = 50,
+    test_size: int = 2000,
+    mean: list[float] | None = None,
+    covariance: list[list[float]] | None = None,
+    seed: int = 0,
+) -> RealData:
+    """Draws of one Gaussian, ``(N, dimensions)``, without classes. The defaults are those of the published
+    experiment on self-correction (Gillman et al. 2024): 50 draws of N(0, I) in the plane.
+
+    Args:
+        dimensions: d.
+        size: points to train on. Those of a smaller size are the first of a larger one.
+        test_size: held-out points.
+        mean: d numbers, 0 if not given.
+        covariance: d rows of d numbers, symmetric and positive definite; the identity if not given.
+        seed: of the points; the same in all runs that are to be compared.
+    """
+    _require_sizes(size, test_size)
+    require(1 <= dimensions <= 1000, "dimensions", dimensions, "an integer from 1 to 1000")
+    few = (size + test_size) * dimensions <= 10 * MOST_POINTS
+    require(few, "size", size, f"at most {10 * MOST_POINTS} numbers in all: the points are held in memory")
+    centre = [0.0] * dimensions if mean is None else mean
+    fits = len(centre) == dimensions and all(map(math.isfinite, centre))
+    require(fits, "mean", mean, f"a finite number for each of the {dimensions} dimensions")
+    rng = np.random.default_rng(seed_for(seed, "gaussian"))
+    draws = rng.standard_normal((size + test_size, dimensions))
+    points = np.array(centre) + (draws if covariance is None else draws @ _factor(covariance, dimensions).T)
+    return _split(points, None, size, (), "gaussian")
+
+
+def _factor(covariance: list[list[float]], dimensions: int) -> np.ndarray:
+    """The lower triangular L with L L^T = ``covariance``."""
+    expected = f"{dimensions} rows of {dimensions} finite numbers, symmetric and positive definite"
+    square = len(covariance) == dimensions and all(len(row) == dimensions for row in covariance)
+    matrix = np.array(covariance, dtype=float) if square else np.full((1, 1), np.nan)
+    require(bool(np.isfinite(matrix).all()), "covariance", covariance, expected)
+    require(np.allclose(matrix, matrix.T, rtol=1e-6, atol=0), "covariance", covariance, expected)
+    try:
+        return np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError as error:
+        raise InvalidValue("covariance", found=repr(covariance), expected=expected) from error
+
+
 def _require_sizes(size: int, test_size: int) -> None:
     expected = f"an integer from 1 to {MOST_POINTS}: the points are held in memory"
     require(1 <= size <= MOST_POINTS, "size", size, expected)
     require(1 <= test_size <= MOST_POINTS, "test_size", test_size, expected)
 
 
-def _split(points: np.ndarray, labels: np.ndarray, size: int, class_names: tuple[str, ...], name: str) -> RealData:
+def _split(
+    points: np.ndarray, labels: np.ndarray | None, size: int, class_names: tuple[str, ...], name: str
+) -> RealData:
     """The first ``size`` of the points, which are in random order, to train on; the others to test."""
-    samples = Samples(torch.from_numpy(points).float(), torch.from_numpy(labels).long())
+    condition = None if labels is None else torch.from_numpy(labels).long()
+    samples = Samples(torch.from_numpy(points).float(), condition)
     return RealData(samples[:size], samples[size:], "points", class_names, name)

@@ -25,8 +25,8 @@ from torchvision.datasets import CIFAR10
 
 from sc_loops import schema
 from sc_loops.cli import train
-from sc_loops.data import cifar10 as module
 from sc_loops.data.cifar10 import cifar10
+from sc_loops.data.downloads import alone
 from sc_loops.errors import InvalidValue, UsageError
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
@@ -346,14 +346,14 @@ def test_the_lock_waits(tmp_path: Path) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def first() -> None:
-        with module._alone(tmp_path):
+        with alone(tmp_path, "name"):
             inside.set()
             leave.wait(5)
             order.append("first")
 
     def second() -> None:
         inside.wait(5)
-        with module._alone(tmp_path):
+        with alone(tmp_path, "name"):
             order.append("second")
 
     threads = [threading.Thread(target=target) for target in (second, first)]

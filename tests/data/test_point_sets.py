@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from sc_loops.data.digits import digits
-from sc_loops.data.points import gaussian_mixture, two_moons
+from sc_loops.data.points import gaussian, gaussian_mixture, two_moons
 from sc_loops.errors import InvalidValue
 
 
@@ -46,13 +46,38 @@ def test_mixture_has_the_means_spreads_and_shares_asked_for():
     assert len(data.test) == 10
 
 
-@pytest.mark.parametrize("make", [two_moons, gaussian_mixture])
+@pytest.mark.parametrize("make", [two_moons, gaussian_mixture, gaussian])
 def test_points_are_a_function_of_the_seed_alone(make):
     np.random.seed(0)
     first = make(size=50, test_size=20, seed=3)
     np.random.seed(1)
     assert torch.equal(first.train.x, make(size=50, test_size=20, seed=3).train.x)
     assert not torch.equal(first.train.x, make(size=50, test_size=20, seed=4).train.x)
+
+
+def test_gaussian_has_the_mean_and_covariance_asked_for():
+    mean, covariance = [1.0, -2.0, 0.5], [[2.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]]
+    data = gaussian(dimensions=3, size=40_000, test_size=10, mean=mean, covariance=covariance)
+    # Four standard errors: sqrt(C_ii / n), and sqrt((C_ii C_jj + C_ij^2) / n) of a covariance.
+    torch.testing.assert_close(data.train.x.mean(dim=0), torch.tensor(mean), atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.cov(data.train.x.T), torch.tensor(covariance), atol=0.06, rtol=0)
+    assert (data.kind, data.name, data.class_names, data.train.condition) == ("points", "gaussian", (), None)
+
+
+def test_gaussian_by_default_is_the_published_toy():
+    data = gaussian()
+    assert (data.train.x.shape, data.test.x.shape) == ((50, 2), (2000, 2))
+    torch.testing.assert_close(data.test.x.mean(dim=0), torch.zeros(2), atol=0.09, rtol=0)
+    torch.testing.assert_close(torch.cov(data.test.x.T), torch.eye(2), atol=0.13, rtol=0)
+
+
+def test_fewer_points_of_a_gaussian_are_the_first_ones():
+    assert torch.equal(gaussian(size=20).train.x, gaussian(size=50, test_size=7).train.x[:20])
+
+
+def test_points_too_many_for_the_memory_are_refused():
+    with pytest.raises(InvalidValue, match="held in memory"):
+        gaussian(dimensions=1000, size=1_000_000)
 
 
 def test_digits_are_split_without_loss_and_by_class():
@@ -78,6 +103,15 @@ def test_digits_are_split_without_loss_and_by_class():
         (gaussian_mixture, "std", 0.0),
         (gaussian_mixture, "weights", [1.0]),
         (gaussian_mixture, "weights", [1.0] * 7 + [0.0]),
+        (gaussian, "size", 0),
+        (gaussian, "dimensions", 0),
+        (gaussian, "mean", [0.0]),
+        (gaussian, "mean", [0.0, float("inf")]),
+        (gaussian, "covariance", [[1.0, 0.0]]),
+        (gaussian, "covariance", [[1.0], [0.0, 1.0]]),
+        (gaussian, "covariance", [[1.0, 0.5], [0.0, 1.0]]),
+        (gaussian, "covariance", [[1.0, 2.0], [2.0, 1.0]]),
+        (gaussian, "covariance", [[1.0, 0.0], [0.0, float("nan")]]),
         (digits, "test_fraction", 0.0),
     ],
 )
