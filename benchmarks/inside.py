@@ -43,7 +43,7 @@ class TimedClassifier(TrainedClassifier):
     """Its time is noted by ``inside``."""
 
     def __init__(self, inside: Inside, data: RealData, **options: Any) -> None:
-        super().__init__(data, 0, architecture="convnet", **options)
+        super().__init__(data, architecture="convnet", **options)
         self._inside = inside
 
     def probabilities(self, x: Tensor) -> Tensor:

@@ -35,13 +35,14 @@ class ClassifierNetwork(nn.Module):
 class NetworkClassifier(Classifier):
     """A network trained on the real data when the run is prepared, or loaded.
 
-    Features are the inputs of its last layer. It is trained once: the weights are kept in the cache, under a
+    Features are the inputs of its head. It is trained once: the weights are kept in the cache, under a
     name made of the data, the seed and every option; so are its accuracies, which take a while to measure. Using it
     before ``prepare`` is a ``RuntimeError``.
 
     Args:
         data: labelled data.
-        seed: of the initial weights and of all that is random in training.
+        seed: of the initial weights and of all that is random in training. It is an option of its own and not the
+            experiment's seed, so that runs of different seeds are measured in one feature space.
         weights: a file with a state dict. Then nothing is trained.
     """
 

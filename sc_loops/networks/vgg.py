@@ -22,7 +22,6 @@ class VGG11(NetworkClassifier):
 
     Args:
         data: labelled images ``(N, 3, H, W)`` with sides that can be halved five times.
-        seed: of the initial weights and of all that is random in training.
         epochs: passes over the training data.
         batch_size: images in one step.
         learning_rate: the highest of SGD with Nesterov momentum 0.9, reached after a fifth of the training; before
@@ -38,6 +37,8 @@ class VGG11(NetworkClassifier):
         weights: a ``.pt``, ``.pth`` or ``.safetensors`` file with a state dict that has the names of torchvision's
             ``vgg11_bn``; the published weights for CIFAR-10 have them. The head may be of any size. Then nothing is
             trained.
+        seed: of the initial weights and of all that is random in training; the same in all runs that are to be
+            compared.
     """
 
     block = 256
@@ -45,7 +46,6 @@ class VGG11(NetworkClassifier):
     def __init__(
         self,
         data: RealData,
-        seed: int,
         *,
         epochs: int = 50,
         batch_size: int = 128,
@@ -58,6 +58,7 @@ class VGG11(NetworkClassifier):
         mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465),
         std: tuple[float, float, float] = (0.2471, 0.2435, 0.2616),
         weights: str | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(data, seed, weights)
         fits = len(data.shape) == 3 and data.shape[0] == 3 and all(side % 32 == 0 for side in data.shape[1:])

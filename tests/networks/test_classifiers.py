@@ -1,30 +1,35 @@
 """Trained classifiers: accuracy, cache and weights; and the nearest mean against a loop."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from sc_loops import schema
 from sc_loops.data.digits import digits
+from sc_loops.data.mnist import mnist
 from sc_loops.data.pixels import as_float
 from sc_loops.data.points import gaussian_mixture, two_moons
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, UsageError
-from sc_loops.networks.classifiers import NearestMean, TrainedClassifier, convnet
+from sc_loops.networks.classifiers import NearestMean, TrainedClassifier, convnet, lenet
 from sc_loops.samples import Samples
 
+MNIST = Path(os.environ.get("SC_LOOPS_DATA", Path(__file__).parents[2] / "../shared/data")) / "mnist"
 MOONS = two_moons(size=600, test_size=200)
 MIXTURE = gaussian_mixture(modes=3, size=300, test_size=100)
 
 
 def quick(data=MOONS, seed=0, **options):
-    return TrainedClassifier(data, seed, **{"width": 8, "epochs": 2, **options})
+    return TrainedClassifier(data, **{"width": 8, "epochs": 2, "seed": seed, **options})
 
 
 @pytest.fixture(scope="module")
 def digits_convnet(tmp_path_factory):
-    classifier = TrainedClassifier(digits(), 0, architecture="convnet", epochs=15)
+    classifier = TrainedClassifier(digits(), architecture="convnet", epochs=15)
     return classifier, classifier.prepare(tmp_path_factory.mktemp("cache"))
 
 
@@ -81,6 +86,46 @@ def test_precision_of_the_trainer_does_not_reach_the_classifier(digits_convnet):
 def test_convnet_takes_images_of_any_size(shape):
     network = convnet(shape, 8, 4)
     assert network(torch.zeros(2, *shape)).shape == (2, 4)
+
+
+def test_lenet_is_lecuns():
+    """The trainable parameters by layer of LeCun et al. 1998, Sec. II.B, but that C3 sees all maps of S2."""
+    network = lenet((1, 28, 28), 64, 10)
+    counts = [sum(p.numel() for p in layer.parameters()) for layer in (*network.body, *network.head)]
+    assert [count for count in counts if count] == [156, 16 * (6 * 25 + 1), 48_120, 10_164, 850]
+    assert network.body(torch.zeros(3, 1, 28, 28)).shape == (3, 84)
+
+
+def test_lenets_margin_is_background():
+    """An image with two more rows and columns of background all around, in the place of the margin, is the same."""
+    network = lenet((1, 28, 28), 64, 10)
+    x = 2 * torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 1
+    by_hand = torch.full((5, 1, 32, 32), -1.0)
+    by_hand[:, :, 2:-2, 2:-2] = x
+    torch.testing.assert_close(network.body[1:](by_hand), network.body(x))
+
+
+def test_lenets_features_are_not_rectified(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.rand(40, 1, 12, 15, generator=generator), torch.arange(40) % 2
+    part = Samples(x, labels)
+    classifier = TrainedClassifier(RealData(part, part, "images", ("a", "b"), "bars"), architecture="lenet", epochs=1)
+    classifier.prepare(tmp_path)
+    features = classifier.features(x)
+    assert (features.shape, classifier.feature_name) == ((40, 84), "bars_lenet")
+    assert float(features.amin()) < 0
+    last = classifier._network.head[1]
+    q = (features.clamp(min=0) @ last.weight.T + last.bias).softmax(dim=1)
+    torch.testing.assert_close(classifier.probabilities(x), q)
+
+
+@pytest.mark.slow
+def test_lenet_reads_mnist(tmp_path):
+    if not MNIST.is_dir():
+        pytest.skip(f"no {MNIST}; SC_LOOPS_DATA says where the data is")
+    data = mnist(root=str(MNIST), download=False, train_size=12_000)
+    classifier = TrainedClassifier(data, architecture="lenet", epochs=10, learning_rate=5e-3)
+    assert classifier.prepare(tmp_path)["test_accuracy"] >= 0.98
 
 
 def test_the_cache_gives_the_same_predictions_without_training(tmp_path, monkeypatch):
@@ -173,6 +218,24 @@ def test_weights_that_do_not_fit(tmp_path):
 def test_must_be_prepared():
     with pytest.raises(RuntimeError, match="prepare"):
         quick().probabilities(MOONS.test.x)
+
+
+def test_images_that_lenet_cannot_take():
+    part = Samples(torch.rand(4, 1, 11, 28), torch.arange(4) % 2)
+    small = RealData(part, part, "images", ("a", "b"), "small")
+    for data in (MOONS, small):
+        with pytest.raises(InvalidValue, match="lenet") as caught:
+            TrainedClassifier(data, architecture="lenet")
+        assert caught.value.where == "architecture"
+    part = Samples(torch.rand(4, 1, 28, 28), torch.arange(4) % 2)
+    with pytest.raises(InvalidValue, match="64, the default"):
+        TrainedClassifier(RealData(part, part, "images", ("a", "b")), architecture="lenet", width=32)
+
+
+def test_a_config_gives_the_classifier_a_seed_of_its_own():
+    for section, seed in (({"seed": 3}, 3), ({}, 0)):
+        options = schema.resolve(TrainedClassifier, section)
+        assert schema.build(TrainedClassifier, options, {"data": MOONS, "seed": 8})._seed == seed
 
 
 def test_impossible_values():

@@ -58,7 +58,7 @@ def hollow(state):
 
 
 def loaded(path, data=None, **options):
-    classifier = VGG11(data or images(), 0, weights=str(path), **options)
+    classifier = VGG11(data or images(), weights=str(path), **options)
     network = classifier._load(Path(path))
     classifier._network = network.eval().requires_grad_(False)
     return classifier
@@ -145,7 +145,7 @@ def complaint(content, tmp_path, name="w.pt", classes=10):
     path = tmp_path / name
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(UsageError) as caught:
-        VGG11(images(classes=classes), 0, weights=str(path)).prepare(tmp_path)
+        VGG11(images(classes=classes), weights=str(path)).prepare(tmp_path)
     assert caught.value.where == "classifier.weights"
     assert str(path) in caught.value.found
     return caught.value
@@ -216,14 +216,14 @@ class Small(ClassifierNetwork):
 def small(monkeypatch):
     monkeypatch.setattr(VGG11, "_initial", lambda self: Small())
     return lambda data=None, seed=0, **options: VGG11(
-        data or images(40), seed, **{"epochs": 2, "batch_size": 20, **options}
+        data or images(40), **{"epochs": 2, "batch_size": 20, "seed": seed, **options}
     )
 
 
 def test_the_network_itself_trains_and_comes_back_from_the_cache(tmp_path):
     data = images(8)
     options = {"epochs": 1, "batch_size": 4}
-    trained, cached = VGG11(data, 0, **options), VGG11(data, 0, **options)
+    trained, cached = VGG11(data, **options), VGG11(data, **options)
     accuracies = trained.prepare(tmp_path)
     assert {"test_accuracy", "train_accuracy", "balanced_test_accuracy", "test_accuracy/3"} <= set(accuracies)
     assert cached.prepare(tmp_path) == accuracies
@@ -283,14 +283,15 @@ def test_another_setting_is_another_entry_of_the_cache(small, other):
 
 
 def test_dropout_is_part_of_the_key():
-    keys = {VGG11(images(), 0, dropout=p)._key(VGG11Network(10, dropout=p, **NORM)) for p in (0.1, 0.2)}
+    keys = {VGG11(images(), dropout=p)._key(VGG11Network(10, dropout=p, **NORM)) for p in (0.1, 0.2)}
     assert len(keys) == 2
 
 
 def test_it_is_built_from_a_config():
     section = schema.resolve(VGG11, {"epochs": 2})
     assert section["mean"] == list(NORM["mean"])
-    built = schema.build(VGG11, section, {"data": images(), "seed": 0})
+    built = schema.build(VGG11, section, {"data": images(), "seed": 7})
+    assert built._seed == 0  # its own, not the experiment's
     assert built._mean == NORM["mean"]
     assert isinstance(built, Classifier)
 
@@ -298,7 +299,7 @@ def test_it_is_built_from_a_config():
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 16, 16), (3, 32, 40)])
 def test_images_that_do_not_fit(shape):
     with pytest.raises(InvalidValue, match="3 channels with sides that are multiples of 32"):
-        VGG11(images(shape=shape), 0)
+        VGG11(images(shape=shape))
 
 
 @pytest.mark.parametrize(
@@ -319,16 +320,16 @@ def test_images_that_do_not_fit(shape):
 )
 def test_impossible_values(options):
     with pytest.raises(InvalidValue, match=next(iter(options))):
-        VGG11(images(), 0, **options)
+        VGG11(images(), **options)
 
 
 def test_it_must_have_labels_and_be_prepared():
     data = images()
     with pytest.raises(RuntimeError, match="prepare"):
-        VGG11(data, 0).probabilities(data.test.x)
+        VGG11(data).probabilities(data.test.x)
     unlabelled = dataclasses.replace(data, train=Samples(data.train.x), test=Samples(data.test.x), class_names=())
     with pytest.raises(InvalidValue, match="no labels"):
-        VGG11(unlabelled, 0)
+        VGG11(unlabelled)
 
 
 @pytest.mark.slow
@@ -346,4 +347,4 @@ def test_it_learns_real_images(tmp_path):
             for part, size in (("train", 2500), ("test", 500))
         )
         data = RealData(train, test, "images", tuple(map(str, found["classes"])), "cifar10")
-    assert VGG11(data, 0, epochs=4, batch_size=64, learning_rate=0.05).prepare(tmp_path)["test_accuracy"] > 0.25
+    assert VGG11(data, epochs=4, batch_size=64, learning_rate=0.05).prepare(tmp_path)["test_accuracy"] > 0.25
