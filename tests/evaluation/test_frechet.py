@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sc_loops.evaluation import frechet
-from sc_loops.evaluation.frechet import Gaussian, frechet_distance, gaussian, square_root
+from sc_loops.evaluation.frechet import Gaussian, frechet_distance, frechet_distance_error, gaussian, square_root
 
 
 def normal(*shape, seed=0):
@@ -93,3 +93,52 @@ def test_distance_of_commuting_singular_covariances():
 def test_distance_to_itself_is_nothing(n):
     x = gaussian(features(n, 64, 4, seed=0))
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
+
+
+# The error.
+
+
+def draws_of(n, d, seed, scale=1.0, shift=0.0):
+    """Draws of a Gaussian whose features deviate by 0.5 to 2."""
+    return shift + scale * normal(n, d, seed=seed) * torch.linspace(0.5, 2, d, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("d", "n", "scale", "shift", "draws"),
+    [(3, 500, 1.2, 0.3, 120), (8, 400, 1.3, 0.2, 120), (8, 400, 1.0, 0.0, 120), (40, 300, 1.1, 0.1, 60)],
+)
+def test_the_error_is_the_spread_over_independent_draws(d, n, scale, shift, draws):
+    real = gaussian(draws_of(20_000, d, seed=10**6)).with_root()
+    fakes = [draws_of(n, d, seed, scale, shift) for seed in range(draws)]
+    spread = np.std([frechet_distance(gaussian(fake), real) for fake in fakes], ddof=1)
+    error = np.sqrt(np.mean([frechet_distance_error(fake, real) ** 2 for fake in fakes]))
+    # Where both distributions are the same the distance is quadratic, and a jackknife of it too large.
+    assert 0.85 < error / spread < (1.6 if scale == 1 else 1.3)
+
+
+def test_the_error_is_the_jackknifes_of_the_same_blocks_left_out_one_by_one():
+    fake, real = 1000 + draws_of(77, 5, 0), gaussian(draws_of(90, 5, 1))
+    order = torch.randperm(77, generator=torch.Generator().manual_seed(0))
+    left = [
+        fake[torch.cat([*blocks[:j], *blocks[j + 1 :]])] for blocks in [order.tensor_split(10)] for j in range(10)
+    ]
+    distances = np.array([frechet_distance(gaussian(rest), real) for rest in left])
+    expected = math.sqrt(9 / 10 * ((distances - distances.mean()) ** 2).sum())
+    assert frechet_distance_error(fake, real) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance_error(fake, real.with_root()) == frechet_distance_error(fake, real)
+
+
+def test_the_error_of_samples_in_order_of_their_class():
+    """Blocks of one class each would give a hundred times as much."""
+    modes = 10 * torch.arange(10).repeat_interleave(50).double()
+    fake, real = modes[:, None] + 0.1 * normal(500, 2), gaussian(30 + normal(500, 2, seed=1))
+    shuffled = fake[torch.randperm(500, generator=torch.Generator().manual_seed(5))]
+    ratio = frechet_distance_error(fake, real) / frechet_distance_error(shuffled, real)
+    assert 0.4 < ratio < 2.5
+
+
+def test_the_distance_of_few_samples_is_too_large_by_what_the_docstring_says():
+    d, n, m, s = 6, 300, 400, 1.5
+    pairs = [(s * normal(n, d, seed=2 * i), s * normal(m, d, seed=2 * i + 1)) for i in range(100)]
+    found = np.mean([frechet_distance(gaussian(x), gaussian(y)) for x, y in pairs])
+    assert found == pytest.approx(s**2 * (d + d * (d + 1) / 4) * (1 / n + 1 / m), rel=0.1)
