@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from sc_loops.correction.corrector import Corrector
+from sc_loops.correction.targets import Target
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.stage import Stage
 from sc_loops.data.real import RealData
@@ -23,7 +25,9 @@ FAMILIES: dict[Any, dict[str, str]] = {
     RealData: {
         "two_moons": "sc_loops.data.points:two_moons",
         "gaussian_mixture": "sc_loops.data.points:gaussian_mixture",
+        "gaussian": "sc_loops.data.points:gaussian",
         "digits": "sc_loops.data.digits:digits",
+        "mnist": "sc_loops.data.mnist:mnist",
         "cifar10": "sc_loops.data.cifar10:cifar10",
         "image_archive": "sc_loops.data.image_files:image_archive",
         "image_folder": "sc_loops.data.image_files:image_folder",
@@ -45,13 +49,29 @@ FAMILIES: dict[Any, dict[str, str]] = {
     GenerativeModel: {
         "ddpm": "sc_loops.models.ddpm:DDPM",
         "flow_matching": "sc_loops.models.flow_matching:FlowMatching",
+        "gaussian": "sc_loops.models.gaussian:Gaussian",
     },
-    Stage: {"k_choice": "sc_loops.curation.k_choice:Curate"},
-    Metric: {"inception": "sc_loops.evaluation.inception:InceptionDistances"},
+    Target: {
+        "gaussian": "sc_loops.correction.targets:GaussianTarget",
+        "fitted_gaussian": "sc_loops.correction.targets:FittedGaussian",
+        "real_samples": "sc_loops.correction.targets:RealSamples",
+    },
+    Corrector: {
+        "ideal": "sc_loops.correction.ideal:Ideal",
+        "kmeans": "sc_loops.correction.kmeans:NearestCentre",
+    },
+    Stage: {
+        "k_choice": "sc_loops.curation.k_choice:Curate",
+        "correct": "sc_loops.correction.stage:Correct",
+    },
+    Metric: {
+        "inception": "sc_loops.evaluation.inception:InceptionDistances",
+        "gaussian_distance": "sc_loops.evaluation.gaussian:GaussianDistance",
+    },
 }
 
 # In these families a plain function is the component itself; in the others it makes the component.
-FUNCTIONS = (Reward, Stage)
+FUNCTIONS = (Reward, Stage, Corrector, Target)
 
 
 def find(family: Any, name: str, where: str) -> Callable[..., Any]:

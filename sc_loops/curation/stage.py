@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from sc_loops.curation.reward import Reward
-from sc_loops.samples import Samples
+from sc_loops.data.real import RealData
+from sc_loops.errors import within
+from sc_loops.samples import Observation, Samples
 
 
 class Stage(ABC):
@@ -34,6 +37,25 @@ class Stage(ABC):
             total: the number of raw samples of a generation where the config gives one, else None.
             scored_by: the reward whose scores the raw samples carry as the column ``reward``, if any.
         """
+
+    def load(self, cache: Path) -> None:  # noqa: B027 (most need none)
+        """Do what is expensive once, before the loop starts; what takes long is kept in the directory ``cache``. A
+        stage that is called without does without the cache."""
+
+    def check(self, real: Samples) -> None:  # noqa: B027 (most need none)
+        """Try the stage on a few ``real`` samples, before the loop starts.
+
+        Raises:
+            UsageError: it cannot work.
+        """
+
+    def observed(self, samples: Samples, generator: torch.Generator) -> tuple[Samples, Observation]:
+        """What calling the stage returns, and what is to be recorded of it: small tensors, as a metric's are."""
+        return self(samples, generator), {}
+
+    def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
+        """The numbers of a generation, from what was observed in its chunks, in order."""
+        return {}
 
     def outputs(self, inputs: int) -> int:
         """How many samples come out of a chunk of ``inputs``."""
@@ -67,3 +89,19 @@ def inputs_of(stages: Sequence[StageLike], outputs: int) -> int:
     for stage in reversed(stages):
         outputs = stage.inputs(outputs) if isinstance(stage, Stage) else outputs
     return outputs
+
+
+def prepare_stages(stages: Sequence[StageLike], total: int | None, scored_by: Reward | None) -> None:
+    """Prepare ``stages`` for ``total`` raw samples that ``scored_by`` has scored; see ``Stage.prepare``."""
+    for number, stage in enumerate(stages):
+        if isinstance(stage, Stage):
+            with within(f"stages.{number}"):
+                stage.prepare(total, scored_by)
+
+
+def check_stages(stages: Sequence[StageLike], data: RealData) -> None:
+    """Try ``stages`` on a few real samples. Raises ``UsageError`` where one cannot work."""
+    for number, stage in enumerate(stages):
+        if isinstance(stage, Stage):
+            with within(f"stages.{number}"):
+                stage.check(data.train[:8].as_float())

@@ -1,0 +1,77 @@
+"""``Corrector``: a map from samples to samples that are more likely under the real distribution; and the check of
+what it returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sc_loops.errors import Complaint
+from sc_loops.samples import Samples
+
+
+@runtime_checkable
+class Corrector(Protocol):
+    """A callable from Samples and a generator to what they become. Knows nothing of models; any function will do.
+
+    It is called without gradients on samples that were picked to be corrected, on their device, with their
+    ``x (N, *shape)`` and the ``condition`` they were sampled under. It returns one of
+
+    * the corrected ``x``, of the same shape, or Samples with it;
+    * a pair of either and a success mask ``(N,)`` bool; what happens where it is false is the stage's option.
+    """
+
+    def __call__(self, samples: Samples, generator: torch.Generator, /) -> Any: ...
+
+
+@runtime_checkable
+class PreparedCorrector(Corrector, Protocol):
+    """A corrector with something expensive to do first."""
+
+    def prepare(self, cache: Path) -> None:
+        """Do it once, before the loop starts; what takes long is kept in the directory ``cache``. A corrector that is
+        called without does without the cache."""
+
+
+def corrected(
+    corrector: Corrector, samples: Samples, generator: torch.Generator, where: str, error: type[Complaint]
+) -> tuple[Tensor, Tensor]:
+    """What ``corrector`` makes of ``samples``: x ``(N, *shape)`` float32, and ``(N,)`` bool, where it succeeded.
+
+    Args:
+        where: what the message names as its place.
+        error: raised when the corrector raises (which it is chained to) or returns something else:
+            ``UsageError`` before a run, ``RunError`` within.
+    """
+    shape = ", ".join(map(str, samples.x.shape))
+    expected = f"x of shape ({shape}), finite where it succeeded, and optionally a success mask ({len(samples)},)"
+    do = "a corrector maps (Samples, generator) to x, to Samples, or to a pair of either and a mask"
+
+    def require(condition: bool, found: str) -> None:
+        if not condition:
+            raise error(where, found=found, expected=expected, do=do)
+
+    try:
+        with torch.no_grad():
+            result = corrector(samples, generator)
+    except Complaint:
+        raise
+    except Exception as problem:
+        found = f"it raised {type(problem).__name__}: {problem}"
+        raise error(where, found=found, expected=expected, do=do) from problem
+    result, success = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    x = result.x if isinstance(result, Samples) else result
+    require(isinstance(x, Tensor), f"a {type(x).__name__}")
+    require(x.shape == samples.x.shape and x.is_floating_point(), f"x of shape {tuple(x.shape)}, {x.dtype}")
+    if success is None:
+        success = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    require(isinstance(success, Tensor), f"a {type(success).__name__} as the mask")
+    require(
+        success.shape == (len(x),) and success.dtype == torch.bool, f"a mask {tuple(success.shape)} {success.dtype}"
+    )
+    bad = int((~x.flatten(1).isfinite().all(dim=1) & success).sum())
+    require(not bad, f"{bad} of {len(x)} samples with NaN or infinity, which count as corrected")
+    return x.float(), success
