@@ -99,6 +99,10 @@ class Checkpoints:
 
     # Reading.
 
+    def generations(self) -> set[int]:
+        """Those of which any checkpoint is there."""
+        return {_age(path).generation for path in self._all()}
+
     def newest(self, say: Callable[[str], None] = print) -> Path | None:
         """The newest checkpoint that is whole, to which ``last`` then points, or None.
 

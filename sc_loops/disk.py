@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,19 +21,26 @@ _STEP_CHECKPOINTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Which generations keep their samples and their checkpoint. With neither option, all do.
+    """Which generations keep their samples and their checkpoint. With neither of the first two options, all do.
 
     Args:
         last: the newest so many generations.
         every: the generations that are multiples of this, and the newest.
+        hold_seconds: for loops whose generations take milliseconds: what would be deleted soon after is not even
+            written, as long as the last generation that was written is not older than this. A kill then loses at most
+            so many seconds, which the same command computes again; a signal to stop loses nothing.
     """
 
     last: int | None = None
     every: int | None = None
+    hold_seconds: float | None = None
 
     def __post_init__(self) -> None:
         require(self.last is None or self.last >= 1, "last", self.last, "an integer >= 1, or null")
         require(self.every is None or self.every >= 1, "every", self.every, "an integer >= 1, or null")
+        hold, bounded = self.hold_seconds, self.last is not None or self.every is not None
+        require(hold is None or hold > 0, "hold_seconds", hold, "a number > 0, or null")
+        require(hold is None or bounded, "hold_seconds", hold, "null, or also last or every: all is kept without")
 
     def keeps(self, generation: int, newest: int) -> bool:
         """Whether ``generation`` stays when ``newest`` is the last one that is complete."""
@@ -42,15 +50,16 @@ class Keep:
         return is_recent or (self.every is not None and generation % self.every == 0)
 
 
-def prune(run: Run, keep: Keep, newest: int) -> None:
+def prune(run: Run, keep: Keep, newest: int, needs: Callable[[int], bool] = lambda generation: False) -> None:
     """Delete the samples and the checkpoints of the generations before ``newest`` that ``keep`` does not keep.
 
-    What reports are drawn from stays. A prune that was cut short is completed by the next one.
+    What reports are drawn from stays, and the samples of pools that the loop's memory still ``needs``. A prune that
+    was cut short is completed by the next one.
     """
-    for generation in range(newest):
-        if not keep.keeps(generation, newest):
+    for generation in run.generations():
+        if generation < newest and not keep.keeps(generation, newest):
             pool = run.pool(generation)
-            if pool.finished:
+            if pool.finished and not needs(generation):
                 pool.remove_samples()
             run.saved.remove(generation)
 

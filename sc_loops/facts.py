@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sc_loops.correction.ideal import Ideal
+from sc_loops.correction.stage import Correct
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.rewards import BoundedReward
+from sc_loops.curation.stage import outputs_of
 from sc_loops.data.module import LoopDataModule
+from sc_loops.evaluation.gaussian import GaussianDistance
 from sc_loops.models.base import GenerativeModel
+from sc_loops.models.closed_form import ClosedFormModel
+from sc_loops.models.gaussian import Gaussian
 from sc_loops.run import Row
 
 if TYPE_CHECKING:
@@ -20,16 +26,44 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
     """What is constant over the run of ``loop``. ``choices`` is there when the theory of curation applies: K-choice
     alone, by the reward that is measured, and no classes drawn anew in every generation."""
     curations = [stage for stage in loop.stages if isinstance(stage, Curate) and stage.reward is loop.reward]
+    corrections = [stage for stage in loop.stages if isinstance(stage, Correct)]
+    closed = isinstance(model, ClosedFormModel)
     applies = len(loop.stages) == len(curations) == 1 and not model.conditional
     return {
         **loop.facts,
         "generations": loop.generations,
         "synthetic_ratio": loop.synthetic_ratio,
         **({"start": loop.start} if loop.start else {}),
+        "memory": loop.memory,
         **({"choices": curations[0].choices} if applies else {}),
+        **({"strength": corrections[0].strength} if len(loop.stages) == len(corrections) == 1 else {}),
+        **_gaussian_loop(loop, model),
         **({"reward/supremum": loop.reward.supremum} if isinstance(loop.reward, BoundedReward) else {}),
         "device": device.type,
         "samples_per_generation": sum(chunk.size for chunk in loop.chunks),
-        "batch_size": module.batch_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        **({} if closed else {"batch_size": module.batch_size}),
+        "parameters": sum(p.numel() for p in (model.buffers() if closed else model.parameters())),
+    }
+
+
+def _gaussian_loop(loop: SelfConsumingLoop, model: GenerativeModel) -> Row:
+    """What the exact theory of the Gaussian loop needs beside the real points, where it applies: samples that are
+    regenerated as they are, or ideally corrected towards the Gaussian that the model is compared with."""
+    measured = (
+        [m.target for m in loop.evaluation.metrics if isinstance(m, GaussianDistance)] if loop.evaluation else []
+    )
+    corrections = [stage for stage in loop.stages if isinstance(stage, Correct)]
+    towards = [c.corrector.target for c in corrections if isinstance(c.corrector, Ideal)]
+    known = len(loop.stages) == len(corrections) == len(towards) <= 1
+    if not (isinstance(model, Gaussian) and measured and known and all(t == measured[0] for t in towards)):
+        return {}
+    target = measured[0]
+    return {
+        "gaussian_loop": {
+            "mean": target.mean.tolist(),
+            "covariance": target.covariance.tolist(),
+            "strength": corrections[0].strength if corrections else 0.0,
+            "regularisation": model.regularisation,
+            "kept_per_generation": outputs_of(loop.stages, sum(chunk.size for chunk in loop.chunks)),
+        }
     }

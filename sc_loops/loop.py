@@ -20,24 +20,28 @@ from lightning import Callback, LightningModule, Trainer
 from sc_loops import opening
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import Stage, StageLike
+from sc_loops.curation.stage import StageLike, check_stages, prepare_stages
 from sc_loops.data.files import damage, read_tensors, write_tensors
+from sc_loops.data.memory import Memory, MemoryPolicy
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
+from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
-from sc_loops.disk import Keep, prune
-from sc_loops.errors import require, within
+from sc_loops.disk import Keep
+from sc_loops.errors import require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.facts import facts_of
-from sc_loops.memory import explained
 from sc_loops.models.base import GenerativeModel
-from sc_loops.pool_maker import PoolMaker, generation_row
+from sc_loops.models.closed_form import ClosedFormModel
+from sc_loops.out_of_memory import explained
+from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
 from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
-from sc_loops.synthesis import Stopwatch, Synthesis, plan_chunks
+from sc_loops.shelf import Shelf
+from sc_loops.synthesis import Synthesis, plan_chunks
 
 KEEP_ALL = Keep()
 
@@ -59,6 +63,8 @@ class SelfConsumingLoop(Callback):
         synthetic_ratio: λ in [0, inf], synthetic : real. 0 is the baseline, inf is fully synthetic.
         stages: what happens to the samples on their way to the pool, in this order; none regenerates the
             samples as they are.
+        memory: what becomes of older pools: ``replace`` trains on the newest alone, ``fading`` on all, the older
+            the less (see ``Fading``).
         first: training of generation 0.
         later: training of generations 1 to T.
         retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``).
@@ -84,6 +90,7 @@ class SelfConsumingLoop(Callback):
         generations: int,
         synthetic_ratio: float,
         stages: Sequence[StageLike] = (),
+        memory: MemoryPolicy = "replace",
         first: Training,
         later: Training,
         retraining: Literal["finetune", "from_scratch"] = "finetune",
@@ -120,7 +127,7 @@ class SelfConsumingLoop(Callback):
         self.samples, self.chunk_size, self.conditions = samples, chunk_size, conditions
         self.preview, self.start, self.log_every = preview, start, log_every
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
-        self.keep, self.nonfinite = keep, nonfinite
+        self.keep, self.nonfinite, self.memory = keep, nonfinite, memory
         self.facts: Row = {}  # further constants of the run, recorded with its own
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
@@ -129,14 +136,17 @@ class SelfConsumingLoop(Callback):
         self._training_row: Row = {}  # what is known of that training
         self._inside: Row | None = None  # how far the next one is, when it was interrupted
 
-    # The state of a run is how much was trained; all else is on disk or a function of the seed.
+    # The state of a run is how much was trained; all else is on disk or a function of the seed, but for what is
+    # remembered of pools that were never written.
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
+        state = {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
+        return {**state, "memory": self._memory.state_dict()} if self.keep.hold_seconds else state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._trained, self._training_row = state_dict["trained"], state_dict["training_row"]
         self._inside = state_dict.get("inside")
+        self._memory.load_state_dict(state_dict.get("memory", {}))
 
     # What Lightning calls, in the order in which it does.
 
@@ -150,6 +160,7 @@ class SelfConsumingLoop(Callback):
             self.processes = Processes.of(trainer, **self.patience)
         self.processes.signals.listen()
         self.plan(model, module.data)
+        check_stages(self.stages, module.data)
         if self.reward is not None:
             check_reward(self.reward, module.data)
         if self.processes.local_rank == 0:
@@ -215,17 +226,18 @@ class SelfConsumingLoop(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, model = LoopDataModule.of(trainer), GenerativeModel.of(pl_module)
         model.require_finite(f"generation {self._trained + 1}, at the end of its training")
-        self._trained += 1
-        self._inside = None
+        self._trained, self._inside = self._trained + 1, None
+        self._shelf.begin(self._trained, self._together)
         self._training_row = {
             "real_items": module.real_items,
             "synthetic_items": module.synthetic_items,
-            "items_seen": self._training_row.get("items_seen", 0) + module.steps * module.batch_size,
+            "items_seen": self._training_row.get("items_seen", 0) + module.items_seen,
             "train/loss": self._progress.losses.mean,
             **({"skipped_steps": model.skipped_steps} if self.nonfinite == "skip" else {}),
             "seconds/training": self._progress.seconds,
         }
-        self._save(trainer, self.run.checkpoint(self._trained))
+        if not self._shelf.holds:
+            self._save(trainer, self.run.checkpoint(self._trained))
         self._finish_generation(self._trained, trainer, model)
         if self._trained < self.generations:
             self._mix_next(trainer)
@@ -253,10 +265,7 @@ class SelfConsumingLoop(Callback):
 
         Raises ``UsageError`` for options that do not go together, or not with the model and the data.
         """
-        for number, stage in enumerate(self.stages):
-            if isinstance(stage, Stage):
-                with within(f"stages.{number}"):
-                    stage.prepare(self.samples, self.reward)
+        prepare_stages(self.stages, self.samples, self.reward)
         self.chunks = plan_chunks(
             real=len(data.train),
             synthetic_ratio=self.synthetic_ratio,
@@ -269,6 +278,10 @@ class SelfConsumingLoop(Callback):
             data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
         )
         self._synthesis.check(model)
+        if isinstance(model, ClosedFormModel):
+            model.check(self.first, self.later, 1 if self.processes is None else self.processes.world_size)
+        self._shelf = Shelf(self.run, self.keep, self.generations)
+        self._memory = Memory.of(self.memory, self._shelf.samples, len(data.train), self.synthetic_ratio)
 
     # Training.
 
@@ -282,6 +295,7 @@ class SelfConsumingLoop(Callback):
             learning_rate=training.learning_rate,
             warmup_steps=training.warmup_steps,
             ema_decay=training.ema_decay,
+            decay_steps=LoopDataModule.of(trainer).steps if training.decay else None,
             nonfinite=self.nonfinite,
         )
         self._progress = TrainingProgress(
@@ -326,16 +340,18 @@ class SelfConsumingLoop(Callback):
 
     def _mix_next(self, trainer: Trainer) -> None:
         """Hand the last pool to the next generation; the next loader serves the mixture."""
-        generation = self._trained + 1
-        pool = self.run.pool(generation - 1) if generation > 0 and self.synthetic_ratio > 0 else None
+        generation, model = self._trained + 1, GenerativeModel.of(trainer.lightning_module)
+        consumes = generation > 0 and self.synthetic_ratio > 0
         LoopDataModule.of(trainer).begin_generation(
             generation,
-            pool=pool,
+            pool=self._memory.recall(generation) if consumes else None,
             synthetic_ratio=self.synthetic_ratio,
+            whole_pool=self._memory.whole,
             training=self.later if generation else self.first,
             seed=self.seed,
-            pairing=GenerativeModel.of(trainer.lightning_module).pairing(),
+            pairing=model.pairing(),
             start=0 if self._inside is None else self._inside["step"],
+            at_once=isinstance(model, ClosedFormModel),
         )
 
     @contextmanager
@@ -354,31 +370,23 @@ class SelfConsumingLoop(Callback):
 
     def _finish_generation(self, generation: int, trainer: Trainer, model: GenerativeModel) -> None:
         """Leave the pool and the row of a trained generation behind, as far as they are not there yet."""
-        clock, together = Stopwatch(), self._together
-        weights = model.weights_digest()
-        made = together.decided(lambda: not self.run.pool(generation).is_of(weights))
-        if made:
-            maker = PoolMaker(self.run.pool(generation), self.chunks, self._synthesis, together)
-            with trainer.precision_plugin.forward_context():
-                maker.make(
-                    model,
-                    generation,
-                    weights,
-                    preview=self.preview,
-                    clock=clock,
-                    tell=lambda *details: self._tell(trainer, "progress", generation, *details, "samples"),
-                )
+        pool, together = self._shelf.pool(generation), self._together
+        maker = PoolMaker(pool, self.chunks, self._synthesis, together)
+        with trainer.precision_plugin.forward_context():
+            made = maker.make(
+                model,
+                generation,
+                preview=self.preview,
+                tell=lambda *details: self._tell(trainer, "progress", generation, *details, "samples"),
+            )
         if trainer.is_global_zero and (made or not self.run.has_row(generation)):
-            pool = self.run.pool(generation)
-            with clock("evaluating"):
-                metrics = self._synthesis.evaluation.summarise(pool)
-            row = generation_row(generation, self._training_row, pool, metrics, clock)
-            if not self.run.has_row(generation, metrics):
-                self.run.record(row)
+            row = maker.row(generation, self._training_row)
+            if not self.run.has_row(generation, row):
+                self.run.record(row, durable=isinstance(pool, Pool))
                 self._tell(trainer, "generation_finished", self.run, row)
         together.meet()
-        if together.local_rank == 0 and generation == self._trained:
-            prune(self.run, self.keep, generation)
+        if together.local_rank == 0 and generation == self._trained and isinstance(pool, Pool):
+            self._shelf.written(generation, lambda older: self._memory.needs(older, generation))
 
     @property
     def _together(self) -> Processes:

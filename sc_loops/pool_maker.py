@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.exchange import fetch
 from sc_loops.models.base import GenerativeModel
@@ -19,27 +20,49 @@ Tell = Callable[[str, int, int], None]  # of a phase, and how many of how many s
 class PoolMaker:
     """Makes what of ``pool`` is not there yet. All processes make it together."""
 
-    def __init__(self, pool: Pool, chunks: Sequence[Chunk], synthesis: Synthesis, processes: Processes) -> None:
-        self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
-
-    def make(
-        self, model: GenerativeModel, generation: int, weights: str, *, preview: int, clock: Stopwatch, tell: Tell
+    def __init__(
+        self, pool: Pool | HeldPool, chunks: Sequence[Chunk], synthesis: Synthesis, processes: Processes
     ) -> None:
-        """Sample the averaged weights of ``model``, whose digest is ``weights``, and finish the pool.
+        self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
+        self._clock = Stopwatch()
+
+    def make(self, model: GenerativeModel, generation: int, *, preview: int, tell: Tell) -> bool:
+        """Sample the averaged weights of ``model`` and finish the pool; whether there was anything to make.
 
         Raises:
             Stopped: a signal asked for it; the present chunk is finished.
         """
-        self._fill(model, generation, weights, preview, clock, tell)
-        self._processes.meet()
-        self._share(weights)
-        if self._processes.local_rank == 0:
-            self._pool.finish(generation, self._chunks, weights=weights)
+        weights = model.weights_digest()
+        made = self._processes.decided(lambda: not self._pool.is_of(weights))
+        if made:
+            self._fill(model, generation, weights, preview, tell)
+            self._processes.meet()
+            self._share(weights)
+            if self._processes.local_rank == 0:
+                self._pool.finish(generation, self._chunks, weights=weights)
+        return made
 
-    def _fill(
-        self, model: GenerativeModel, generation: int, weights: str, preview: int, clock: Stopwatch, tell: Tell
-    ) -> None:
+    def row(self, generation: int, training_row: Row) -> Row:
+        """All that is recorded of a generation: its training, its pool, what was measured, and the time it took."""
+        clock, raw = self._clock, self._pool.manifest["raw"]
+        with clock("evaluating"):
+            metrics = self._synthesis.summarise(self._pool)
+        evaluations = sum(int(o["network_evaluations"]) for o in self._pool.observations("loop"))
+        return {
+            "generation": generation,
+            **training_row,
+            "samples": raw,
+            "pool_items": len(self._pool),
+            "nfe": evaluations / raw,
+            **metrics,
+            **{f"seconds/{phase}": spent for phase, spent in clock.seconds.items()},
+            "seconds/total": training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
+            **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
+        }
+
+    def _fill(self, model: GenerativeModel, generation: int, weights: str, preview: int, tell: Tell) -> None:
         """Make this rank's chunks that are not there yet; rank 0 the preview too."""
+        clock = self._clock
         rank, world_size, started = self._processes.rank, self._processes.world_size, perf_counter()
         done, total = 0, sum(chunk.size for chunk in self._chunks[rank::world_size])
 
@@ -55,6 +78,7 @@ class PoolMaker:
         with model.averaged():
             if rank == 0 and not self._pool.has_preview(weights):
                 with clock("sampling"):
+                    assert isinstance(self._pool, Pool)
                     self._pool.write_preview(self._synthesis.preview(model, preview), weights)
             for chunk in self._pool.fill(
                 self._chunks,
@@ -73,24 +97,6 @@ class PoolMaker:
         if self._processes.world_size == 1:
             return
         pool = self._pool
+        assert isinstance(pool, Pool)
         lacking = [name for c in self._chunks if not pool.is_there(c, weights) for name in pool.names(c)]
         fetch(pool.path, lacking + ["preview.safetensors"] * (not pool.has_preview(weights)), self._processes)
-
-
-def generation_row(
-    generation: int, training_row: Row, pool: Pool, metrics: dict[str, float], clock: Stopwatch
-) -> Row:
-    """All that is recorded of a generation: its training, its pool, what was measured, and the time it took."""
-    raw = pool.manifest["raw"]
-    evaluations = sum(int(o["network_evaluations"]) for o in pool.observations("loop"))
-    return {
-        "generation": generation,
-        **training_row,
-        "samples": raw,
-        "pool_items": len(pool),
-        "nfe": evaluations / raw,
-        **metrics,
-        **{f"seconds/{phase}": spent for phase, spent in clock.seconds.items()},
-        "seconds/total": training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
-        **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
-    }

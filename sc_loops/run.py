@@ -24,12 +24,15 @@ from sc_loops.data.real import RealData
 
 Row = dict[str, Any]
 
+_TIMES = ("seconds/", "samples_per_second/")
+
 
 class Run:
     """The run in directory ``path``, which need not exist yet."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._read = _Read()
 
     @property
     def name(self) -> str:
@@ -74,6 +77,8 @@ class Run:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         few = 2000 if data.kind == "points" else 64
         write_samples(self.path / "real.safetensors", data.test[slice(few)])
+        if "gaussian_loop" in facts:  # its theory starts from the points that are trained on
+            write_samples(self.path / "real_train.safetensors", data.train)
         about_data = {
             "data/kind": data.kind,
             "data/name": data.name,
@@ -86,9 +91,16 @@ class Run:
     def pool(self, generation: int) -> Pool:
         return Pool(self.path / "pools" / f"{generation:04d}")
 
-    def record(self, row: Row) -> None:
-        """Append ``row`` to metrics.jsonl, the row of a generation flushed to the disk itself. Numbers that are not
-        finite are written as strings.
+    def generations(self) -> list[int]:
+        """Those of which a pool or a checkpoint is on disk, in order."""
+        pools = {int(path.name) for path in (self.path / "pools").glob("[0-9]*")}
+        return sorted(pools | self.saved.generations())
+
+    def record(self, row: Row, *, durable: bool = True) -> None:
+        """Append ``row`` to metrics.jsonl. Numbers that are not finite are written as strings.
+
+        Args:
+            durable: wait until the row of a generation is on the disk itself.
 
         Raises:
             RunError: the disk is full, read-only or broken. A line that was cut short does not count.
@@ -97,42 +109,76 @@ class Run:
         with writing(self.metrics_path, len(line)):
             self.path.mkdir(parents=True, exist_ok=True)
             with self.metrics_path.open("a+b") as file:
-                torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+                end = file.tell()
+                known = end == self._read.size  # which ends in a whole line
+                torn = not known and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
                 file.write(b"\n" * torn + line)
                 file.flush()
-                if "generation" in row:
+                if known:
+                    self._read.add(line)
+                if durable and "generation" in row:
                     os.fsync(file.fileno())
 
     def rows(self) -> list[Row]:
         """The rows of the generations recorded so far, in order; of one recorded twice, the later row."""
-        rows = {row["generation"]: row for row in self._all_rows() if "generation" in row}
+        rows = self._recorded().generations
         return [rows[generation] for generation in sorted(rows)]
 
-    def has_row(self, generation: int, metrics: Row | None = None) -> bool:
-        """Whether the row of ``generation`` is recorded, and says ``metrics`` where they are given."""
-        rows = [row for row in self.rows() if row["generation"] == generation]
-        return bool(rows) and all(rows[-1].get(k) == v or v != v for k, v in (metrics or {}).items())
+    def has_row(self, generation: int, row: Row | None = None) -> bool:
+        """Whether the row of ``generation`` is recorded, and says what ``row`` does where that is given, but for
+        times."""
+        recorded = self._recorded().generations.get(generation)
+        wanted = {k: v for k, v in (row or {}).items() if not k.startswith(_TIMES)}
+        return recorded is not None and all(recorded.get(k) == v or v != v for k, v in wanted.items())
 
     def training_rows(self) -> list[Row]:
         """The rows recorded while training: ``step``, ``train/loss``, ``train/learning_rate``."""
-        rows = [row for row in self._all_rows() if "train/loss" in row and "generation" not in row]
-        return list({row["step"]: row for row in rows}.values())  # a step that was repeated counts once
+        return list(self._recorded().steps.values())
 
     def facts(self) -> Row:
         """What is constant over a run and was recorded once, e.g. ``classifier/test_accuracy``."""
-        return {k: v for row in self._all_rows() if "fact" in row for k, v in row.items() if k != "fact"}
+        return dict(self._recorded().facts)
 
     @property
     def cut_short(self) -> bool:
         """Whether the last line of metrics.jsonl was not written to its end."""
         return self.metrics_path.exists() and self.metrics_path.read_bytes()[-1:] not in (b"", b"\n")
 
-    def _all_rows(self) -> list[Row]:
-        """The lines of metrics.jsonl that can be read."""
-        if not self.metrics_path.exists():
-            return []
-        lines = self.metrics_path.read_text(errors="replace").split("\n")
-        return [row for line in lines if (row := _row(line)) is not None]
+    def _recorded(self) -> _Read:
+        """What can be read of metrics.jsonl; only what is new since the last time is read."""
+        size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+        if size < self._read.size:
+            self._read = _Read()
+        if size > self._read.size:
+            with self.metrics_path.open("rb") as file:
+                file.seek(self._read.size)
+                self._read.add(file.read(size - self._read.size))
+        return self._read
+
+
+class _Read:
+    """The rows of metrics.jsonl up to its byte ``size``, which is the end of a line."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.generations: dict[int, Row] = {}
+        self.steps: dict[int, Row] = {}  # a step that was repeated counts once
+        self.facts: Row = {}
+
+    def add(self, content: bytes) -> None:
+        """Take what follows in the file, but for a last line that is not complete."""
+        whole, _, rest = content.rpartition(b"\n")
+        self.size += len(content) - len(rest)
+        for line in whole.decode(errors="replace").split("\n"):
+            row = _row(line)
+            if row is None:
+                continue
+            if "fact" in row:
+                self.facts |= {k: v for k, v in row.items() if k != "fact"}
+            elif "generation" in row:
+                self.generations[row["generation"]] = row
+            elif "train/loss" in row:
+                self.steps[row["step"]] = row
 
 
 def _row(line: str) -> Row | None:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import checked
-from sc_loops.curation.stage import StageLike, can_take, inputs_of, outputs_of
+from sc_loops.curation.stage import Stage, StageLike, can_take, inputs_of, outputs_of
+from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.pixels import as_float, as_stored
-from sc_loops.data.pool import Chunk
+from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, RunError, UsageError, require
 from sc_loops.evaluation.evaluation import Evaluation
@@ -99,13 +100,26 @@ class Synthesis:
             with clock("scoring"):
                 raw = raw.with_columns(reward=checked(self.reward, x, f"the reward in {where}", error=RunError))
         with clock("curating"):
-            kept = raw
+            kept, noted = raw, {}
             for number, stage in enumerate(self.stages):
-                kept = self._apply(stage, kept, generator(f"stage {number}"), f"stage {number} in {where}")
+                name = f"stage {number}"
+                kept, noted[name] = self._apply(stage, kept, generator(name), f"{name} in {where}")
         with clock("evaluating"):
             observed = self.evaluation.observe(raw, kept)
+        observed |= {name: note for name, note in noted.items() if note}
         observed["loop"] = {"network_evaluations": torch.tensor([evaluations.total])}
         return replace(kept, x=self._stored(kept.x)), observed
+
+    def summarise(self, pool: Pool | HeldPool) -> dict[str, float]:
+        """The numbers of a generation: what was measured, and what the stages say of their work. Of several stages of
+        one kind, the keys of all but the first end in the stage's number."""
+        summary = self.evaluation.summarise(pool)
+        for number, stage in enumerate(self.stages):
+            observations = pool.observations(f"stage {number}")
+            if isinstance(stage, Stage) and observations:
+                found = stage.summarise(observations)
+                summary |= {f"{key}/{number}" if key in summary else key: value for key, value in found.items()}
+        return summary
 
     def check(self, model: GenerativeModel) -> None:
         """Raise ``UsageError`` for a conditional model without labels."""
@@ -157,9 +171,16 @@ class Synthesis:
             )
 
     @staticmethod
-    def _apply(stage: StageLike, samples: Samples, generator: torch.Generator, where: str) -> Samples:
+    def _apply(
+        stage: StageLike, samples: Samples, generator: torch.Generator, where: str
+    ) -> tuple[Samples, Observation]:
+        """What ``stage`` makes of ``samples``, and what is to be recorded of it."""
         try:
-            kept = stage(samples, generator)
+            note: Observation = {}
+            if isinstance(stage, Stage):
+                kept, note = stage.observed(samples, generator)
+            else:
+                kept = stage(samples, generator)
         except Complaint:
             raise
         except Exception as error:
@@ -184,9 +205,9 @@ class Synthesis:
                 where, found="conditions lost or added", expected="as they came in", do="correct the stage"
             )
         if "index" in kept.columns:
-            return kept
+            return kept, note
         if len(kept) == len(samples):
-            return kept.with_columns(index=samples.columns["index"])
+            return kept.with_columns(index=samples.columns["index"]), note
         raise RunError(
             where,
             found="another number of samples without the column 'index'",

@@ -58,6 +58,13 @@ def test_without_synthetic_data_it_is_plain_training_to_the_last_bit(tmp_path) -
             assert torch.equal(ours, plain)
 
 
+def test_the_learning_rate_may_fall_linearly_to_zero(tmp_path) -> None:
+    falling = Training(steps=4, learning_rate=1e-2, warmup_steps=2, decay=True)
+    fit(tiny_loop(tmp_path, generations=1, first=falling, later=Training(steps=2), log_every=1))
+    rates = [row["train/learning_rate"] for row in Run(tmp_path).training_rows()]
+    assert rates == pytest.approx([0.5e-2, 0.75e-2, 0.5e-2, 0.25e-2, 1e-2, 1e-2])
+
+
 @pytest.mark.parametrize(
     ("ratio", "real", "synthetic"), [(0.0, 60, 0), (0.5, 60, 30), (2.0, 60, 120), (math.inf, 0, 60)]
 )
@@ -157,7 +164,7 @@ def test_a_generation_from_scratch_equals_a_fresh_model_on_the_same_pool(tmp_pat
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
     module = LoopDataModule(tiny_data(), batch_size=16)
     pool, budget = Run(tmp_path).pool(0), Training(steps=10)
-    module.begin_generation(1, pool=pool, synthetic_ratio=1.0, training=budget, seed=0)
+    module.begin_generation(1, pool=pool.samples(), synthetic_ratio=1.0, training=budget, seed=0)
     for step, batch in enumerate(module.train_dataloader()):
         seed_global(0, "train", 1, step, 0)
         optimizer.zero_grad()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sc_loops.cli import train
-from sc_loops.memory import explained
+from sc_loops.out_of_memory import explained
 from sc_loops.run import Run
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

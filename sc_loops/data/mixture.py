@@ -31,6 +31,7 @@ class Training:
         passes: passes over the mixture of real and synthetic items (may be fractional).
         learning_rate: of this generation; by default the model's own.
         warmup_steps: of this generation; by default the model's own.
+        decay: have the learning rate fall linearly over the generation, to 0 at its end.
         ema_decay: of this generation; by default the model's own. One whose memory is much longer than the generation
             keeps what is sampled near the generation before.
         horizontal_flips: mirror each image left to right with probability 1/2.
@@ -40,6 +41,7 @@ class Training:
     passes: float | None = None
     learning_rate: float | None = None
     warmup_steps: int | None = None
+    decay: bool = False
     ema_decay: float | None = None
     horizontal_flips: bool = False
 
@@ -72,27 +74,38 @@ def synthetic_count(real: int, synthetic_ratio: float) -> int:
 
 
 def mix(
-    real: Samples, pool: Samples | None, *, synthetic_ratio: float, generator: torch.Generator
+    real: Samples,
+    pool: Samples | None,
+    *,
+    synthetic_ratio: float,
+    whole_pool: bool = False,
+    generator: torch.Generator,
 ) -> tuple[Samples, int, int]:
     """The mixture of one generation, with the number of real and of synthetic items in it.
 
     λ = 0 (or no pool) is the real items alone, λ = inf the pool alone. For a finite λ the floor(λ n) synthetic
-    items are drawn from the pool without replacement; a smaller pool is repeated evenly.
+    items are drawn from the pool without replacement; a smaller pool is repeated evenly. With ``whole_pool`` it is
+    taken as it is, which is for memories that grow.
     """
     if pool is None or synthetic_ratio == 0:
         return real, len(real), 0
     if synthetic_ratio == math.inf:
         return pool, 0, len(pool)
-    count = synthetic_count(len(real), synthetic_ratio)
-    copies, rest = divmod(count, len(pool))
-    order = torch.randperm(len(pool), generator=generator)
-    synthetic = pool[torch.cat([order.repeat(copies), order[:rest]])]
+    count = len(pool) if whole_pool else synthetic_count(len(real), synthetic_ratio)
+    synthetic = pool if whole_pool else pool[_drawn(len(pool), count, generator)]
     require(
         pool.x.dtype == real.x.dtype, "data", f"{real.x.dtype}, with a pool of {pool.x.dtype}", "one type of both"
     )
     both_conditioned = real.condition is not None and synthetic.condition is not None
     parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, synthetic)]
     return Samples.concatenate(parts), len(real), count
+
+
+def _drawn(n: int, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` of the positions below ``n``, each as often as every other or once more."""
+    copies, rest = divmod(count, n)
+    order = torch.randperm(n, generator=generator)
+    return torch.cat([order.repeat(copies), order[:rest]])
 
 
 class MixtureLoader:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from lightning import LightningDataModule, Trainer
 
 from sc_loops.data.mixture import MixtureLoader, Training, mix
-from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import RunError, UsageError, require
+from sc_loops.errors import UsageError, require
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Pairing, Samples
 
@@ -47,40 +46,43 @@ class LoopDataModule(LightningDataModule):
         self,
         generation: int,
         *,
-        pool: Pool | None,
+        pool: Samples | None,
         synthetic_ratio: float,
         training: Training,
         seed: int,
+        whole_pool: bool = False,
         pairing: Pairing | None = None,
         start: int = 0,
+        at_once: bool = False,
     ) -> None:
         """Mix what ``generation`` trains on. The next ``train_dataloader()`` serves it, from batch ``start`` on,
         paired with noise by ``pairing`` if there is one.
 
-        Raises:
-            RunError: the pool is empty.
+        Args:
+            pool: the synthetic samples, of which floor(λ n) are drawn, or with ``whole_pool`` all are taken.
+            at_once: all items are one batch, in every process, and there is one step.
         """
-        if pool is not None and not len(pool):
-            do = "have the stages keep more, or draw more samples with loop.samples"
-            raise RunError(str(pool.path), found="no samples", expected="samples to train on", do=do)
         self._seed, self._generation, self._start = seed, generation, start
-        self._pairing = pairing
+        self._pairing, self._at_once = pairing, at_once
         self.items, self.real_items, self.synthetic_items = mix(
             self.data.train,
-            None if pool is None else pool.samples(),
+            pool,
             synthetic_ratio=synthetic_ratio,
+            whole_pool=whole_pool,
             generator=generator_for(seed, "mixture", generation),
         )
-        self.steps = training.optimizer_steps(len(self.items), self.batch_size)
+        batch = len(self.items) if at_once else self.batch_size
+        self.steps = training.optimizer_steps(len(self.items), batch)
+        self.items_seen = self.steps * batch
         self._flips = training.horizontal_flips
         images = len(self.data.shape) == 3
         require(images or not self._flips, "horizontal_flips", True, "false: these are no images")
 
     def train_dataloader(self) -> MixtureLoader:
-        trainer = self.trainer
+        trainer = None if self._at_once else self.trainer
         return MixtureLoader(
             Samples(self.items.x, self.items.condition),
-            batch_size=self.batch_size,
+            batch_size=len(self.items) if self._at_once else self.batch_size,
             steps=self.steps,
             seed=self._seed,
             generation=self._generation,

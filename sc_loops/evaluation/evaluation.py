@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import BoundedReward
+from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 from sc_loops.errors import blaming, require, within
@@ -34,6 +35,9 @@ class Evaluation:
         samples: metrics whose cost grows with the square of the number of samples see the first so many.
         neighbours: k of precision and recall.
         metrics: further metrics; one with the name of a default takes its place.
+
+    Attributes:
+        metrics: all of them.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Evaluation:
             defaults.append(PointDistances(data, limit=samples))
         elif classifier is not None:
             defaults.append(ImageDistances(data, classifier, limit=samples, neighbours=neighbours))
-        self._metrics = list({metric.name: metric for metric in [*defaults, *own]}.values())
+        self.metrics: list[Metric] = list({metric.name: metric for metric in [*defaults, *own]}.values())
         self._places = {metric.name: f"evaluation.metrics.{number}" for number, metric in enumerate(own)}
         self._has_reward = reward is not None
 
@@ -73,7 +77,7 @@ class Evaluation:
         Raises:
             UsageError: the message names the place of the metric in the config.
         """
-        for metric in self._metrics:
+        for metric in self.metrics:
             with self._of(metric):
                 metric.check()
 
@@ -83,7 +87,7 @@ class Evaluation:
         Raises:
             UsageError: a metric cannot be prepared; the message names its place in the config.
         """
-        for metric in self._metrics:
+        for metric in self.metrics:
             with self._of(metric):
                 metric.prepare(cache)
 
@@ -96,20 +100,20 @@ class Evaluation:
 
     def observed_bytes(self, raw: int) -> int:
         """About how many bytes of disk the observations of ``raw`` samples of one generation take."""
-        metrics = [*self._metrics, self._curated] if self._has_reward else self._metrics
+        metrics = [*self.metrics, self._curated] if self._has_reward else self.metrics
         return sum(metric.observed_bytes(raw) for metric in metrics)
 
     def observe(self, raw: Samples, kept: Samples) -> dict[str, Observation]:
         """What the metrics, by name, need of a chunk: its raw samples, and what the stages kept of them."""
-        observed = {metric.name: metric.observe(raw) for metric in self._metrics}
+        observed = {metric.name: metric.observe(raw) for metric in self.metrics}
         if "reward" in kept.columns:
             observed[self._curated.name] = self._curated.observe(kept)
         return observed
 
-    def summarise(self, pool: Pool) -> dict[str, float]:
+    def summarise(self, pool: Pool | HeldPool) -> dict[str, float]:
         """The numbers of a generation, from what was observed of its chunks."""
         summary: dict[str, float] = {}
-        for metric in [*self._metrics, self._curated]:
+        for metric in [*self.metrics, self._curated]:
             observations = pool.observations(metric.name)
             if observations:
                 summary |= metric.summarise(observations)

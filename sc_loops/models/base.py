@@ -73,6 +73,7 @@ class GenerativeModel(LightningModule, ABC):
         self.learning_rate, self.warmup_steps, self.ema_decay = learning_rate, warmup_steps, ema_decay
         self.network_batch, self._sampling_precision = network_batch, sampling_precision
         self._rate, self._warmup = learning_rate, warmup_steps  # of the generation that is trained
+        self._decay_steps: int | None = None
         self._betas, self._weight_decay = betas, weight_decay
         self._average = WeightAverage(ema_decay)
         self._trainable: list[nn.Parameter] = []
@@ -173,11 +174,13 @@ class GenerativeModel(LightningModule, ABC):
         learning_rate: float | None = None,
         warmup_steps: int | None = None,
         ema_decay: float | None = None,
+        decay_steps: int | None = None,
         nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         """Tell the model which generation it trains next, and the schedule of it where that is not its own.
 
         Args:
+            decay_steps: the steps after which the learning rate, falling linearly, is 0; None leaves it constant.
             nonfinite: with ``skip``, a step whose gradients are not finite leaves weights, optimizer and average as
                 they were, at the price of waiting for the device in every step. With ``stop`` the loop ends the
                 run when it sees such a loss or such weights.
@@ -186,6 +189,7 @@ class GenerativeModel(LightningModule, ABC):
         self._skips, self.skipped_steps = nonfinite == "skip", 0
         self._rate = self.learning_rate if learning_rate is None else learning_rate
         self._warmup = self.warmup_steps if warmup_steps is None else warmup_steps
+        self._decay_steps = decay_steps
         self._average.decay = self.ema_decay if ema_decay is None else ema_decay
 
     def restart(self, weights: dict[str, Tensor]) -> None:
@@ -259,6 +263,8 @@ class GenerativeModel(LightningModule, ABC):
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         rate = self._rate * min(1.0, (batch_idx + 1) / max(1, self._warmup))
+        if self._decay_steps is not None:
+            rate *= 1 - batch_idx / self._decay_steps
         for group in optimizer.param_groups:
             group["lr"] = rate
         skipped = self.skipped_steps

@@ -44,6 +44,9 @@ class WeightAverage:
     @contextmanager
     def swapped_in(self, weights: Sequence[Tensor]) -> Iterator[None]:
         """Within the context ``weights`` hold the average; afterwards, also on an error, their own values."""
+        if not weights:  # of a model that has only buffers
+            yield
+            return
         own = [w.detach().clone() for w in weights]
         with torch.no_grad():
             torch._foreach_copy_([w.detach() for w in weights], self.shadow)

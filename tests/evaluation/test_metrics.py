@@ -16,8 +16,10 @@ from sc_loops.data.points import gaussian_mixture
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, UsageError, require
+from sc_loops.evaluation import images
 from sc_loops.evaluation.classes import ClassShares
 from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.evaluation.frechet import frechet_distance, frechet_distance_error, gaussian
 from sc_loops.evaluation.images import ImageDistances
 from sc_loops.evaluation.metric import Metric
 from sc_loops.evaluation.points import PointDistances, energy_distance, wasserstein_2
@@ -137,6 +139,21 @@ def test_too_few_samples_have_no_precision():
     assert math.isfinite(found["frechet_distance/pixels"])
 
 
+def test_the_error_of_the_frechet_distance_stands_beside_it_where_it_can_be_known(monkeypatch):
+    x = IMAGES.train.x[:60]
+    error = "frechet_distance_error/pixels"
+    found = summary(ImageDistances(IMAGES, NearestMean(IMAGES)), numbered(x), [10, 35])
+    assert found[error] == pytest.approx(frechet_distance_error(x.flatten(1), gaussian(IMAGES.test.x.flatten(1))))
+    assert found["frechet_distance/pixels"] == frechet_distance(
+        gaussian(x.flatten(1)), gaussian(IMAGES.test.x.flatten(1)).with_root()
+    )
+    assert error not in summary(ImageDistances(IMAGES, NearestMean(IMAGES)), numbered(x[:19]))
+    monkeypatch.setattr(images, "MOST_FEATURES", 1)
+    found = summary(ImageDistances(IMAGES, NearestMean(IMAGES)), numbered(x))
+    assert error not in found
+    assert "frechet_distance/pixels" in found
+
+
 def test_real_images_may_be_pixels():
     x = [as_bytes(part.x / 10) for part in (IMAGES.train, IMAGES.test)]
     labels = [IMAGES.train.condition, IMAGES.test.condition]
@@ -193,13 +210,16 @@ def test_evaluation_does_not_depend_on_the_chunks(tmp_path):
     assert {"energy_distance", "wasserstein_2", "class_share/3", "class_entropy"} <= found.keys()
 
 
+IN_FEATURES = {"frechet_distance", "frechet_distance_error", "precision", "recall"}
+
+
 @pytest.mark.parametrize(
     ("data", "classified", "rewarded", "families"),
     [
         (DATA, False, False, {"energy_distance", "wasserstein_2"}),
         (DATA, True, False, {"energy_distance", "wasserstein_2", "class_share", "class_entropy"}),
         (IMAGES, False, True, {"reward", "exp_reward"}),
-        (IMAGES, True, False, {"frechet_distance", "precision", "recall", "class_share", "class_entropy"}),
+        (IMAGES, True, False, {*IN_FEATURES, "class_share", "class_entropy"}),
     ],
 )
 def test_defaults_are_what_suits_the_data(tmp_path, data, classified, rewarded, families):

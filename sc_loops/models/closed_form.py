@@ -1,0 +1,47 @@
+"""``ClosedFormModel``: a generative model that is fitted without gradient steps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from sc_loops.data.mixture import Training
+from sc_loops.errors import require
+from sc_loops.models.base import GenerativeModel
+from sc_loops.samples import Samples
+
+
+class ClosedFormModel(GenerativeModel):
+    """A model whose training is one step, which sees all items of the generation at once.
+
+    A subclass implements ``fit``, ``loss`` and ``sample``, and keeps what it fits in buffers. The budget of a
+    generation in the config is one pass; batch size, learning rate and average do not apply. One process trains it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ema_decay=0.0)
+        self.automatic_optimization = False
+
+    @staticmethod
+    def check(first: Training, later: Training, processes: int) -> None:
+        """Raise ``InvalidValue`` for budgets and processes of which such a model can make nothing."""
+        for name, training in (("first", first), ("later", later)):
+            budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
+            once = budget in ({"passes": 1}, {"steps": 1})
+            require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
+        do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
+        require(processes == 1, "devices", processes, "one process, which fits the model", do)
+
+    @abstractmethod
+    def fit(self, items: Samples) -> None:
+        """Fit the model to ``items``, from scratch: what was fitted before does not matter."""
+
+    def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
+        items = batch.as_float()
+        self.fit(items)
+        return self.loss(items)
+
+    def configure_optimizers(self) -> Any:
+        return None

@@ -1,0 +1,69 @@
+"""``Shelf``: where the pools of a run are, on disk or, of a loop that is quicker than a disk, in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+
+from sc_loops.data.held_pool import HeldPool
+from sc_loops.data.pool import Pool
+from sc_loops.disk import Keep, prune
+from sc_loops.errors import RunError
+from sc_loops.processes import Processes
+from sc_loops.run import Run
+from sc_loops.samples import Samples
+
+
+class Shelf:
+    """The pools of ``run``. The newest may be held in memory, where ``keep`` says so; all others are on disk.
+
+    Args:
+        run: the run.
+        keep: which generations stay, and for how long one may be held.
+        generations: the last generation.
+    """
+
+    def __init__(self, run: Run, keep: Keep, generations: int) -> None:
+        self._run, self._keep, self._generations = run, keep, generations
+        self._held: tuple[int, HeldPool] | None = None
+        self._written_at = -math.inf
+
+    @property
+    def holds(self) -> bool:
+        """Whether the newest pool is in memory."""
+        return self._held is not None
+
+    def pool(self, generation: int) -> Pool | HeldPool:
+        """The pool of ``generation``, made or not."""
+        held = self._held
+        return held[1] if held is not None and held[0] == generation else self._run.pool(generation)
+
+    def samples(self, generation: int) -> Samples:
+        """Those of the finished pool of ``generation``.
+
+        Raises:
+            RunError: there are none.
+        """
+        pool = self.pool(generation)
+        if not len(pool):
+            do = "have the stages keep more, or draw more samples with loop.samples"
+            where = f"the pool of generation {generation}"
+            raise RunError(where, found="no samples", expected="samples to train on", do=do)
+        return pool.samples()
+
+    def begin(self, generation: int, processes: Processes) -> None:
+        """Make place for the pool of ``generation``: in memory, if it would be deleted soon after it was written, the
+        last one that was written is recent, and the one process there is was not asked to stop; else on disk."""
+        may_hold = processes.world_size == 1 and not processes.stop_requested
+        seconds = self._keep.hold_seconds
+        recent = seconds is not None and monotonic() - self._written_at < seconds
+        stays = self._keep.keeps(generation, self._generations)
+        self._held = (generation, HeldPool()) if may_hold and recent and not stays else None
+
+    def written(self, generation: int, needs: Callable[[int], bool]) -> None:
+        """Note that ``generation`` is complete on disk, and delete what is not kept of those before it but for pools
+        that the loop's memory still ``needs``. Where generations are held, the memory keeps what it needs itself."""
+        held = self._keep.hold_seconds is not None
+        prune(self._run, self._keep, generation, needs=lambda pool: not held and needs(pool))
+        self._written_at = monotonic()
