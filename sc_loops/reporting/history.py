@@ -1,14 +1,18 @@
-"""What a run directory tells of the generations so far: series, rewards and the theory's curve beside them."""
+"""What a run directory tells of the generations so far: series, rewards and the theory's curves beside them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sc_loops.correction.gaussian_theory import REGULARISATION, expected_fits
 from sc_loops.data.files import read_samples
+from sc_loops.data.memory import MemoryPolicy
+from sc_loops.data.mixture import synthetic_count
 from sc_loops.evaluation.rewards import slack
 from sc_loops.run import Row, Run
 from sc_loops.samples import Samples
@@ -65,6 +69,11 @@ def rewards(run: Run, generation: int) -> Array | None:
     return None if values is None else values[np.isfinite(values)]
 
 
+def expected_series(run: Run, generations: int) -> dict[str, Array]:
+    """What theory expects in generations 0 to ``generations``, by the key of the metric: of what it knows."""
+    return {**expected_rewards(run, generations), **expected_gaussians(run, generations)}
+
+
 def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
     """The moments of r and e^r, and the share of the highest reward where that is known, that the theory
     expects in generations 0 to ``generations``.
@@ -92,3 +101,33 @@ def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
         top = r >= facts["reward/supremum"] - slack(facts["reward/supremum"])
         expected["reward/top_share"] = np.array([p[top].sum() for p in path])
     return expected
+
+
+def expected_gaussians(run: Run, generations: int) -> dict[str, Array]:
+    """The expectation of ‖μ - μ*‖² and of tr Σ in generations 0 to ``generations`` of a self-consuming Gaussian.
+
+    Exact, given the run's real points. Empty when the facts do not say that the run is such a loop
+    (``gaussian_loop``), when the real points are not kept beside them, or when pools are repeated.
+    """
+    facts, path = run.facts(), run.path / "real_train.safetensors"
+    loop, memory, ratio = facts.get("gaussian_loop"), facts.get("memory", "replace"), facts.get("synthetic_ratio")
+    if loop is None or ratio is None or memory not in get_args(MemoryPolicy) or not path.exists():
+        return {}
+    real, kept = read_samples(path).x.flatten(1).double().numpy(), int(loop["kept_per_generation"])
+    used = kept if math.isinf(ratio) else synthetic_count(len(real), ratio)
+    if used > kept:
+        return {}
+    fits = expected_fits(
+        real,
+        mean=loop["mean"],
+        covariance=loop["covariance"],
+        strength=float(loop["strength"]),
+        kept=used,
+        # To the end, whatever is asked for: what does not depend on the data is then computed once for all reports.
+        generations=max(generations, int(facts.get("generations", 0))),
+        memory=memory,
+        fully_synthetic=math.isinf(ratio),
+        regularisation=float(loop.get("regularisation", REGULARISATION)),
+    )
+    found = {"mean_square/gaussian": fits.mean_square, "covariance_trace/gaussian": fits.covariance_trace}
+    return {key: values[: generations + 1] for key, values in found.items()}

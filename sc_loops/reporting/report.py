@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -24,20 +25,45 @@ from sc_loops.run import Row, Run
 
 KEY_QUANTITIES = (
     "reward/mean", "reward/var", "exp_reward/mean", "exp_reward/var", "class_entropy", "wasserstein_2",
-    "energy_distance", "frechet_distance", "precision", "recall", "train/loss",
+    "energy_distance", "mean_square", "covariance_trace", "frechet_distance", "precision", "recall", "correction",
+    "train/loss",
 )  # fmt: skip
+SHARE = 19  # the time between two drawings, in units of what one takes
 
 
 class HtmlReport(Observer):
-    """Draws the report again after each generation. A failure of it is said and does not end the run, since
-    the report can be drawn later from what is on disk."""
+    """Draws the report again after each generation, in at most a twentieth of the time of a run, and at its end. A
+    failure of it is said and does not end the run, since the report can be drawn later from what is on disk.
+
+    Args:
+        shortest: seconds; a run that is quicker gets its report only when it is asked for.
+    """
+
+    def __init__(self, *, shortest: float = 0.0) -> None:
+        self._due = self._shortest = monotonic() + shortest
+        self._waiting: Run | None = None  # with generations that the report does not show yet
 
     def generation_finished(self, run: Run, row: Row) -> None:
+        self._waiting = run
+        if monotonic() >= self._due:
+            self._draw(run)
+
+    def run_finished(self, run: Run) -> None:
+        self.closed()
+
+    def closed(self) -> None:
+        if self._waiting is not None and monotonic() >= self._shortest:
+            self._draw(self._waiting)
+
+    def _draw(self, run: Run) -> None:
+        began = monotonic()
+        self._waiting = None
         try:
             write_report(run)
         except Exception as error:
             reason = " ".join(str(error).split())
             print(f"report: not drawn this time ({type(error).__name__}: {reason})", file=sys.stderr)
+        self._due = monotonic() + SHARE * (monotonic() - began)
 
 
 @dataclass(frozen=True)
@@ -62,7 +88,7 @@ def write_report(run: Run) -> Path:
         sections=sections(run, rows),
         ends=[int(rows[i]["generation"]) for i in (0, -1)] if rows else [],
         table=_table(rows, names),
-        facts={k: exact(v) for k, v in facts.items() if not isinstance(v, list)},
+        facts={k: exact(v) for k, v in facts.items() if not isinstance(v, (list, dict))},
         config=run.config_path.read_text(encoding="utf-8") if run.config_path.exists() else None,
         environment=_environment(run),
         commands=_commands(run),

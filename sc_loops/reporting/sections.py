@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup
 
 from sc_loops.reporting.figures import PALETTE, Curve, Figure, curves, ridgeline, stacked, svg
-from sc_loops.reporting.history import Array, expected_rewards, keys_of, picked, rewards, series
-from sc_loops.reporting.wording import class_name, family, symbol
+from sc_loops.reporting.history import Array, expected_series, keys_of, picked, rewards, series
+from sc_loops.reporting.stability import ASSUMPTIONS, admissible_region
+from sc_loops.reporting.wording import class_name, exact, family, symbol
 from sc_loops.run import Row, Run
 
 MAX_FRAMES, MAX_LAYERS, MAX_STEPS = 12, 11, 400
@@ -43,8 +45,14 @@ def sections(run: Run, rows: Sequence[Row]) -> list[Section]:
     """The sections that the run has something to show in."""
     if not rows:
         return []
-    names = run.facts().get("class_names", [])
-    parts = [_rewards(run, rows), _classes(rows, names), _distances(rows), _training(run, rows)]
+    facts, theory = run.facts(), expected_series(run, int(rows[-1]["generation"]))
+    parts = [
+        _rewards(run, rows, theory),
+        _correction(facts, rows, theory),
+        _classes(rows, facts.get("class_names", [])),
+        _distances(rows),
+        _training(run, rows),
+    ]
     return [part for part in parts if part.panels]
 
 
@@ -53,13 +61,12 @@ def picked_generations(rows: Sequence[Row]) -> list[int]:
     return picked([int(row["generation"]) for row in rows], MAX_FRAMES)
 
 
-def _rewards(run: Run, rows: Sequence[Row]) -> Section:
-    theory = expected_rewards(run, int(rows[-1]["generation"]))
+def _rewards(run: Run, rows: Sequence[Row], theory: Mapping[str, Array]) -> Section:
     text = (
         "r(x) is the reward of a sample x; E and Var are taken over the raw samples of a generation, "
         "before any stage. The theory's guarantees are on E[eʳ]."
     )
-    if theory:
+    if "reward/mean" in theory:
         text += (
             " The dashed line is theory: the exact recursion of K-choice curation, "
             "p(t+1) = (p(0) + λ · curated p(t))\u00a0/\u00a0(1\u00a0+\u00a0λ), started from the rewards of "
@@ -78,9 +85,7 @@ def _rewards(run: Run, rows: Sequence[Row]) -> Section:
         curated = series(rows, f"curated/{key}")
         if len(curated[0]):
             lines.append(Curve(*curated, "after curation", "curated"))
-        if key in theory:
-            expected = theory[key]
-            lines.append(Curve(np.arange(len(expected), dtype=float), expected, "theory", "theory"))
+        lines += _expected(theory, key)
         if lines[0].y.any():
             panels.append(Panel.of(title, curves(lines, symbol(key)), caption))
     histograms = [(t, rewards(run, t)) for t in picked_generations(rows)]
@@ -92,6 +97,62 @@ def _rewards(run: Run, rows: Sequence[Row]) -> Section:
         )
         panels.append(Panel.of("Reward by generation", ridgeline(kept, "reward r(x)"), caption))
     return Section("Reward", text, panels)
+
+
+def _expected(theory: Mapping[str, Array], key: str) -> list[Curve]:
+    """The dashed line of ``key``, if theory has one."""
+    if key not in theory:
+        return []
+    return [Curve(np.arange(len(theory[key]), dtype=float), theory[key], "theory", "theory")]
+
+
+def _correction(facts: Row, rows: Sequence[Row], theory: Mapping[str, Array]) -> Section:
+    panels, text = _corrected(rows), []
+    strength, ratio = facts.get("strength"), facts.get("synthetic_ratio")
+    if panels:
+        here = "" if strength is None else f"; here γ = {exact(strength)}"
+        text.append(f"A sample is corrected with probability γ\u00a0/\u00a0(1\u00a0+\u00a0γ) before the pool{here}.")
+    if "mean_square/gaussian" in theory:
+        text.append(
+            "The dashed line is theory: the exact expectation over all loops with the real points of this one. A "
+            "single run scatters around it, and for long on one side, since its generations inherit from each other."
+        )
+    panels += _gaussian_fits(rows, theory)
+    if strength is not None and ratio is not None and math.isfinite(ratio):
+        panels.append(Panel.of("Admissible region", admissible_region([(strength, ratio)]), ASSUMPTIONS))
+    return Section("Correction", " ".join(text), panels)
+
+
+def _corrected(rows: Sequence[Row]) -> list[Panel]:
+    """What the stage did to the samples."""
+    panels = []
+    share, failed = Curve(*series(rows, "correction/share"), "corrected"), series(rows, "correction/failed_share")
+    if len(share.x):
+        lines = [share, *([Curve(*failed, "failed, of those picked", colour=PALETTE[3])] if len(failed[0]) else [])]
+        caption = "Share of the samples that were corrected, and of those picked for it the share on which it failed."
+        panels.append(Panel.of("Samples corrected", curves(lines, "share"), caption))
+    distance = Curve(*series(rows, "correction/distance"))
+    if len(distance.x):
+        caption = "How far corrected samples moved, on average: Euclidean, in the units of the samples."
+        panels.append(Panel.of("Distance moved", curves([distance], "distance moved"), caption))
+    return panels
+
+
+def _gaussian_fits(rows: Sequence[Row], theory: Mapping[str, Array]) -> list[Panel]:
+    """How far a Gaussian model is from its target."""
+    words = {
+        "wasserstein_2": ("Wasserstein-2 distance to the target", "Between the model's Gaussian and the target's."),
+        "mean_square": ("Squared error of the mean", "Of the model's mean μ, as the mean μ* of the target is known."),
+        "covariance_trace": ("Trace of the covariance", "Of the model. It shrinks where the loop loses variance."),
+    }
+    panels = []
+    for name, (title, caption) in words.items():
+        key = f"{name}/gaussian"
+        found = series(rows, key)
+        if len(found[0]):
+            lines = [Curve(*found, "this run"), *_expected(theory, key)]
+            panels.append(Panel.of(title, curves(lines, symbol(key)), caption))
+    return panels
 
 
 def _classes(rows: Sequence[Row], class_names: Sequence[str]) -> Section:
@@ -132,7 +193,8 @@ def _distances(rows: Sequence[Row]) -> Section:
         "energy_distance": ("Energy distance", "Zero only where both distributions are the same"),
         "frechet_distance": ("Fréchet distance", "Between Gaussians fitted to the features of both"),
     }
-    for key in [k for prefix in words for k in keys_of(rows, prefix)]:
+    known = {"wasserstein_2/gaussian"}  # to a target that is known: under Correction
+    for key in [k for prefix in words for k in keys_of(rows, prefix) if k not in known]:
         line = Curve(*series(rows, key))
         if len(line.x):
             title, caption = words[family(key)]

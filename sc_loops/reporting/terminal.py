@@ -17,10 +17,12 @@ from sc_loops.reporting.wording import change, class_name, count, duration, exac
 from sc_loops.run import Row, Run
 
 WIDTH = 140
+MOST_LINES = 50  # status lines of a run
+TYPICAL = 5  # generations whose time tells how long the next ones take
 
 
 class Terminal(Observer):
-    """A banner, progress bars while the run works, and a status line for each generation.
+    """A banner, progress bars while the run works, and a status line for each generation, or for some fifty of many.
 
     Where the output is not a terminal (a log file) there are no bars: only the banner and the lines.
     """
@@ -35,6 +37,7 @@ class Terminal(Observer):
     def run_started(self, run: Run, generations: int, start: int) -> None:
         self._generations = generations
         self._rows = generation_rows(run)
+        self._shown = self._rows[-1] if self._rows else None
         self._generation_began = monotonic()
         self._print(banner(run, generations, start))
         if self._console.is_terminal and start <= generations:
@@ -70,12 +73,15 @@ class Terminal(Observer):
         )
 
     def generation_finished(self, run: Run, row: Row) -> None:
-        previous = self._rows[-1] if self._rows else None
         self._rows.append(row)
         self._generation_began = monotonic()
+        generation = int(row["generation"])
+        if generation % -(-self._generations // MOST_LINES or 1) and generation != self._generations:
+            return
+        previous, self._shown = self._shown, row
         names, bars = run.facts().get("class_names", ()), self._progress is not None
         width = min(WIDTH, self._console.width) if self._console.is_terminal else WIDTH
-        left = self._left(int(row["generation"]) + 1)
+        left = self._left(generation + 1)
         line = status_line(
             row,
             previous,
@@ -98,12 +104,13 @@ class Terminal(Observer):
         self._stop()
 
     def _left(self, generation: int) -> float | None:
-        """Seconds until the end of the run, if ``generation`` and those after it take as long as the last one
+        """Seconds until the end of the run, if ``generation`` and those after it take as long as the last few
         did. Generation 0 is often longer than the others, so nothing is promised from it alone."""
-        known = [row["seconds/total"] for row in self._rows if row["generation"] > 0 and "seconds/total" in row]
+        last = self._rows[-TYPICAL:]
+        known = [row["seconds/total"] for row in last if row["generation"] > 0 and "seconds/total" in row]
         if not known:
             return None
-        whole = known[-1] * (self._generations + 1 - generation)
+        whole = sum(known) / len(known) * (self._generations + 1 - generation)
         return max(0.0, whole - (monotonic() - self._generation_began))
 
     def _print(self, text: Text) -> None:
