@@ -1,0 +1,1 @@
+"""Comparing runs: mean and confidence band per setting, paired differences over seeds, pictures side by side."""
