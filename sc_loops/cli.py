@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sc_loops import config
 from sc_loops.errors import Complaint, RunError, Stopped, UsageError, within
+from sc_loops.sweeping.options import SweepOptions
 
 if TYPE_CHECKING:
     from sc_loops.processes import Processes
     from sc_loops.run import Run
-
-# What the first process of a machine tells those that Lightning starts from it: the run and its checkpoint.
-_JOINED = "SC_LOOPS_JOINED_RUN"
 
 _TRAIN = """\
 Train a generative model on its own, curated output.
@@ -36,6 +32,8 @@ examples:
   python train.py --config moons_curated.yaml loop.generations=3 loop.synthetic_ratio=0.5
   python train.py --config my/own.yaml --dry-run            print the resolved config and stop
   python train.py --config digits_curated.yaml --fresh      start over, beside the old run
+  python train.py --config moons_curated.yaml --sweep loop.synthetic_ratio=0.5,1,inf --seeds 0..4 --jobs 2
+                                                            every setting with every seed, two runs at a time
 
 A run leaves everything in runs/<name>/: report.html to look at, metrics.jsonl, pools and checkpoints.
 --dry-run prints every option with its default; the docstring of its class says what it means.
@@ -45,13 +43,14 @@ A run leaves everything in runs/<name>/: report.html to look at, metrics.jsonl, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m sc_loops VERB ...``; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verbs = {"train": train, "report": report}
+    verbs = {"train": train, "report": report, "compare": compare}
     if arguments and arguments[0] in verbs:
         return verbs[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(prog="sc-loops", description="Self-consuming generative models.")
     commands = parser.add_subparsers(metavar="VERB", required=True)
     commands.add_parser("train", help="run a config; the same as train.py")
     commands.add_parser("report", help="draw a run's report.html again from what is on disk")
+    commands.add_parser("compare", help="put runs side by side on one page, with a table of everything")
     parser.parse_args(arguments)
     return 0
 
@@ -69,6 +68,7 @@ def train(arguments: Sequence[str] | None = None) -> int:
         description=_TRAIN,
         epilog=f"recipes in {config.RECIPES}:\n{recipes}" if recipes else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # --seed=3 is an override
     )
     parser.add_argument("--config", required=True, metavar="NAME", help="a YAML file, or a recipe of configs/")
     parser.add_argument(
@@ -79,13 +79,27 @@ def train(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the config, run nothing")
     parser.add_argument("--fresh", action="store_true", help="start over in a new directory beside the old run")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="KEY=V1,V2", help="run all values; again: all combinations"
+    )
+    parser.add_argument("--seeds", metavar="A..B", help="run the seeds A to B, or those of a list A,B,C")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time: by default one for each GPU, or core")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     known, others = parser.parse_known_args(arguments)
     for other in others:
         if "=" not in other:
             parser.error(f"unrecognized argument {other!r}; overrides have the form key=value")
     overrides = [*known.overrides, *others]
-    return _guarded(lambda: _train(known.config, overrides, known.dry_run, known.fresh), debug=known.debug)
+    options = SweepOptions(sweeps=known.sweep, seeds=known.seeds, jobs=known.jobs)
+    command = _sweep if options.given else _train
+    return _guarded(lambda: command(known.config, overrides, options, known.dry_run, known.fresh), debug=known.debug)
+
+
+def compare(arguments: Sequence[str] | None = None) -> int:
+    """``python -m sc_loops compare RUN...``; returns the exit status."""
+    from sc_loops.comparing.command import compare
+
+    return compare(list(sys.argv[1:] if arguments is None else arguments))
 
 
 def report(arguments: Sequence[str] | None = None) -> int:
@@ -97,27 +111,33 @@ def report(arguments: Sequence[str] | None = None) -> int:
     return _guarded(lambda: _report(known.run), debug=known.debug)
 
 
-def _train(name: str, overrides: Sequence[str], dry_run: bool, fresh: bool) -> int:
-    # Imported here so that --help and typing errors answer at once.
-    from sc_loops.experiment import build, resolved_config
-    from sc_loops.processes import Processes
-    from sc_loops.run import Run
-    from sc_loops.trainer import TrainerOptions, join
+def _sweep(name: str, overrides: Sequence[str], options: SweepOptions, dry_run: bool, fresh: bool) -> int:
+    # Imported here, as below, so that --help and typing errors answer at once.
+    from sc_loops.start import quieten
+    from sc_loops.sweeping.command import sweep
 
     sys.path.insert(0, str(Path.cwd()))  # a user's own components are found from where they stand
-    _quieten()
+    quieten()
+    return sweep(name, overrides, options, dry_run=dry_run, fresh=fresh)
+
+
+def _train(name: str, overrides: Sequence[str], options: SweepOptions, dry_run: bool, fresh: bool) -> int:
+    from sc_loops.experiment import resolved_config
+    from sc_loops.processes import Processes
+    from sc_loops.start import is_joining, join_run, quieten
+    from sc_loops.trainer import TrainerOptions, join
+
+    sys.path.insert(0, str(Path.cwd()))
+    quieten()
     resolved = resolved_config(name, overrides)
-    if _JOINED in os.environ:  # Lightning started this process with the same command, to join the first one's run
-        path, checkpoint = json.loads(os.environ[_JOINED])
-        experiment = build(resolved, Run(path))
-        experiment.prepare(Processes())
-        experiment.fit(checkpoint and Path(checkpoint))
+    if is_joining():
+        join_run(resolved)
         return 0
     if dry_run:
         return _start(name, resolved, overrides, Processes(), dry_run=True, fresh=fresh)
     with within("trainer"):
-        options = TrainerOptions(**resolved["trainer"])
-    together = join(options)
+        trainer = TrainerOptions(**resolved["trainer"])
+    together = join(trainer)
     try:
         return _start(name, resolved, overrides, together, dry_run=False, fresh=fresh)
     except BaseException as error:
@@ -131,10 +151,11 @@ def _start(
     name: str, resolved: dict[str, Any], overrides: Sequence[str], together: Processes, *, dry_run: bool, fresh: bool
 ) -> int:
     """Choose the run, check, open it and go; where several processes were started together, rank 0 decides."""
-    from sc_loops import opening, run_lock
+    from sc_loops import opening
     from sc_loops.experiment import build, completed, resolved_config
     from sc_loops.run import Run
     from sc_loops.run_choice import choose_run
+    from sc_loops.start import carry_out
 
     recipe = resolved_config(name, ()) if overrides else resolved
     stem = config.find(name).stem
@@ -162,20 +183,7 @@ def _start(
         print(config.to_yaml(resolved), end="")
         return 0
     experiment.prepare(together)
-    run = chosen(claim=True) if fresh else run
-    lock = None
-    try:
-        if together.rank == 0:
-            lock = run_lock.hold(run.path)
-        checkpoint = experiment.open(run, together)
-        if together.rank == 0:
-            experiment.write_record(resolved)
-        os.environ[_JOINED] = json.dumps([str(run.path), checkpoint and str(checkpoint)])
-        experiment.fit(checkpoint, together if together.world_size > 1 else None)
-    finally:
-        os.environ.pop(_JOINED, None)
-        if lock is not None:
-            lock.release()
+    carry_out(experiment, chosen(claim=True) if fresh else run, resolved, together)
     return 0
 
 
@@ -228,9 +236,3 @@ def _guarded(command: Callable[[], int], *, debug: bool) -> int:
         if isinstance(error, RunError):
             print("What was finished is saved; the same command continues from there.", file=out)
         return 2 if isinstance(error, UsageError) else 1
-
-
-def _quieten() -> None:
-    """Silence what libraries say to developers, not to users."""
-    for message in (".*litlogger.*", ".*isinstance.*LeafSpec.*", ".*torchdyn.*", ".*TF32.*"):
-        warnings.filterwarnings("ignore", message=message)

@@ -5,6 +5,7 @@ What the keys mean is not known here; ``sc_loops/components.py`` holds them agai
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,25 @@ def load(config: str, overrides: Sequence[str] = ()) -> Mapping:
     Raises:
         UsageError: a file is missing, unreadable, empty or extends itself; an override is malformed.
     """
-    content = _load_file(find(config), ())
+    return settle(read(config), overrides, config)
+
+
+def read(config: str) -> Mapping:
+    """The content of ``config`` with what it extends, interpolations as they stand.
+
+    Raises:
+        UsageError: a file is missing, unreadable, empty or extends itself.
+    """
+    return _load_file(find(config), ())
+
+
+def settle(content: Mapping, overrides: Sequence[str], config: str) -> Mapping:
+    """``content``, which stays as it is, with ``overrides`` applied and interpolations resolved.
+
+    Raises:
+        UsageError: an override is malformed, or an interpolation of ``config`` names no key.
+    """
+    content = copy.deepcopy(content)
     for override in overrides:
         _apply(content, override)
     try:
@@ -113,10 +132,7 @@ def _apply(content: Mapping, override: str) -> None:
             found=repr(override),
             expected="overrides of the form key=value, as in loop.generations=3",
         )
-    try:
-        value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-    except (*_NOT_YAML, KeyError) as error:
-        raise UsageError(key, found=repr(text), expected="a YAML value") from error
+    value = value_of(key, text)
     *parents, last = key.split(".")
     place: Any = content
     for depth, part in enumerate(parents):
@@ -124,6 +140,18 @@ def _apply(content: Mapping, override: str) -> None:
             place[part] = {}
         place = place[_position(place, part, ".".join(parents[: depth + 1]))]
     place[_position(place, last, key, new=True)] = value
+
+
+def value_of(key: str, text: str) -> Any:
+    """What ``text`` means as the value of ``key``.
+
+    Raises:
+        UsageError: it is not YAML.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+    except (*_NOT_YAML, KeyError) as error:
+        raise UsageError(key, found=repr(text), expected="a YAML value") from error
 
 
 def _position(place: Any, part: str, where: str, *, new: bool = False) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,22 @@ def environment() -> dict[str, Any]:
         "command": " ".join(["python", *sys.argv]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": _versions(),
         "git": _commit(),
         "cpu_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 
 
+# What does not change while a process lives is found once: a sweep has many runs in a process.
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
+@cache
 def _commit() -> str | None:
     """The commit of sc_loops, with ``+changes`` when the checkout differs from it; None outside git."""
     here = Path(__file__).resolve().parent

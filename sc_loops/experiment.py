@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sc_loops import config, opening, schema
+from sc_loops.cache_lock import alone
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import outputs_of
+from sc_loops.curation.stage import Stage, check_stages, outputs_of
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
@@ -27,6 +28,7 @@ from sc_loops.networks.classifier import Classifier
 from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
 from sc_loops.reporting.dashboard import WandbDashboard
+from sc_loops.reporting.observer import Observer
 from sc_loops.reporting.report import HtmlReport
 from sc_loops.reporting.terminal import Terminal
 from sc_loops.reporting.wording import size
@@ -97,13 +99,18 @@ class Experiment:
         self._prepare_together(self._prepare_classifier, Path(self.output) / "classifiers", processes)
         if self.reward is not None:
             check_reward(self.reward, self.data)
+        if any(isinstance(stage, Stage) for stage in self.loop.stages):
+            self._prepare_together(self._load_stages, Path(self.output) / "correctors", processes)
+            with within("loop"):
+                check_stages(self.loop.stages, self.data)
         self._prepare_together(self.evaluation.prepare, Path(self.output) / "statistics", processes)
 
     @staticmethod
     def _prepare_together(prepare: Callable[[Path], None], cache: Path, processes: Processes) -> None:
-        """Rank 0 prepares first, and the others find the result in ``cache``."""
+        """Rank 0 prepares first, and the others find the result in ``cache``; so do other runs with the same one."""
         if processes.rank == 0:
-            prepare(cache)
+            with alone(cache):
+                prepare(cache)
         made = processes.decided(lambda: sorted(path.name for path in cache.glob("*")))
         fetch(cache, [name for name in made if not (cache / name).exists()], processes)
         if processes.rank != 0:
@@ -115,6 +122,12 @@ class Experiment:
         with blaming("classifier", "a classifier that can be prepared"):
             accuracies = self.classifier.prepare(cache)
         self.loop.facts |= {f"classifier/{key}": value for key, value in accuracies.items()}
+
+    def _load_stages(self, cache: Path) -> None:
+        for number, stage in enumerate(self.loop.stages):
+            if isinstance(stage, Stage):
+                with blaming(f"loop.stages.{number}", "a stage that can be loaded"):
+                    stage.load(cache)
 
     def _check_disk(self) -> None:
         """Note how much of the disk the run will take, and refuse to start where there is less."""
@@ -166,12 +179,18 @@ class Experiment:
             fetch(run.path, opening.lacking(run, found["contents"]), processes)
         return run.checkpoints / found["checkpoint"] if found["checkpoint"] else None
 
-    def fit(self, checkpoint: Path | None, processes: Processes | None = None) -> None:
+    def fit(
+        self,
+        checkpoint: Path | None,
+        processes: Processes | None = None,
+        observers: Sequence[Observer] | None = None,
+    ) -> None:
         """Run the loop, from ``checkpoint`` if there is one, to its last generation.
 
         Args:
             checkpoint: what ``open`` returned.
             processes: those that were joined already; by default those that the trainer starts.
+            observers: told of progress; by default the terminal, the report and the dashboard.
 
         Raises:
             Stopped: a signal asked for it; all is saved.
@@ -179,7 +198,7 @@ class Experiment:
             RunError: the run cannot go on.
         """
         loop = self.loop
-        loop.observers = [Terminal(), HtmlReport(), self.wandb]
+        loop.observers = [Terminal(), HtmlReport(), self.wandb] if observers is None else observers
         loop.processes, loop.patience = processes, self.trainer.patience
         try:
             trainer = self.trainer.trainer(loop, epochs=loop.generations + 1)

@@ -26,8 +26,8 @@ _FREE = (
     *(f"loop.{key}" for key in ("generations", "log_every", "keep", "nonfinite")),
     *(f"loop.{key}" for key in ("checkpoint_steps", "checkpoint_minutes")),
 )
-# Of a data set that is the same wherever it lies.
-_FREE_OF_DATA = {"cifar10": ("data.root", "data.download")}
+# Of data sets that are the same wherever they lie.
+_FREE_OF_DATA = dict.fromkeys(("cifar10", "mnist"), ("data.root", "data.download"))
 
 Completion = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -53,22 +53,20 @@ def choose_run(
     """
     name = resolved["name"] or stem
     output = Path(resolved["output"])
-    _require_directory(output, name)
-    if resolved["name"] is None and _significant(resolved) != _significant(recipe):
+    require_directory(output, name)
+    if resolved["name"] is None and significant(resolved) != significant(recipe):
         name += f"-{_digest(resolved, recipe)}"
-    number = 1
-    while (output / _numbered(name, number + 1)).exists():
-        number += 1
+    number = newest(output, name)
     if fresh:
-        number += (output / _numbered(name, number)).exists()
-        return _claimed(output, name, number) if claim else Run(output / _numbered(name, number))
-    run = Run(output / _numbered(name, number))
+        number += (output / numbered(name, number)).exists()
+        return claimed(output, name, number) if claim else Run(output / numbered(name, number))
+    run = Run(output / numbered(name, number))
     if run.config_path.exists():
-        _compare(run, resolved, complete)
+        require_same(run, resolved, complete)
     return run
 
 
-def _require_directory(output: Path, name: str) -> None:
+def require_directory(output: Path, name: str) -> None:
     """Raise ``UsageError`` where ``output / name`` could not be made."""
     plain = Path(name).name == name and name not in (".", "..") and len(name.encode()) <= 200
     require(plain, "name", name, "a plain directory name, at most 200 bytes; what holds it is 'output'")
@@ -78,15 +76,24 @@ def _require_directory(output: Path, name: str) -> None:
             raise NotADirectoryError(f"{existing} is a file")
 
 
-def _numbered(name: str, number: int) -> str:
+def newest(output: Path, name: str) -> int:
+    """The number of the last directory that was made under ``name``, 1 if there is none."""
+    number = 1
+    while (output / numbered(name, number + 1)).exists():
+        number += 1
+    return number
+
+
+def numbered(name: str, number: int) -> str:
+    """``name``, ``name-2``, ``name-3``, ...: what ``--fresh`` calls one directory after another."""
     return name if number == 1 else f"{name}-{number}"
 
 
-def _claimed(output: Path, name: str, number: int) -> Run:
+def claimed(output: Path, name: str, number: int) -> Run:
     """The run in the first directory from ``number`` on that nobody else has made."""
     with blaming("output", "a directory that can be written to"):
         while True:
-            path = output / _numbered(name, number)
+            path = output / numbered(name, number)
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
@@ -95,13 +102,18 @@ def _claimed(output: Path, name: str, number: int) -> Run:
                 return Run(path)
 
 
-def _compare(run: Run, resolved: dict[str, Any], complete: Completion) -> None:
+def is_free(key: str) -> bool:
+    """Whether a run may continue with another value of ``key``."""
+    return any(f"{key}.".startswith(f"{free}.") for free in _FREE)
+
+
+def require_same(run: Run, resolved: dict[str, Any], complete: Completion) -> None:
     """Refuse to continue a run with a config under which it would have gone otherwise."""
     recorded = _recorded(run)
     with suppress(UsageError):  # an option that is gone: the difference is shown
         recorded = complete(recorded)  # an older version did not know all options
-    before = _significant(recorded)
-    now = _significant(resolved)
+    before = significant(recorded)
+    now = significant(resolved)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if changed:
         shown = "; ".join(f"{key}: {before.get(key)} then, {now.get(key)} now" for key in changed[:5])
@@ -129,7 +141,7 @@ def _recorded(run: Run) -> dict[str, Any]:
     return {str(key): value for key, value in recorded.items()}
 
 
-def _significant(resolved: Any) -> dict[str, str]:
+def significant(resolved: Any) -> dict[str, str]:
     """The values that matter, flattened: ``loop.synthetic_ratio`` to its JSON."""
     flat: dict[str, str] = {}
     data = resolved.get("data")
@@ -151,6 +163,6 @@ def _significant(resolved: Any) -> dict[str, str]:
 
 def _digest(resolved: dict[str, Any], recipe: dict[str, Any]) -> str:
     """Of what differs from the recipe, which further options of a later version leave as it is."""
-    ours, theirs = _significant(resolved), _significant(recipe)
+    ours, theirs = significant(resolved), significant(recipe)
     keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     return hashlib.sha256(json.dumps([(key, ours.get(key)) for key in keys]).encode()).hexdigest()[:6]

@@ -14,7 +14,7 @@ from torchcfm.models.unet.unet import UNetModelWrapper
 from sc_loops.cli import train
 from sc_loops.evaluation import inception_features
 from sc_loops.networks.classifiers import TrainedClassifier
-from sc_loops.run_choice import _significant
+from sc_loops.run_choice import significant
 
 CONFIG = """
 data: {name: image_archive, path: pictures.npz}
@@ -111,7 +111,7 @@ def test_a_folder_of_mixed_sizes_and_one_with_something_else_in_it(here: Path, c
 def test_another_folder_is_another_run_and_cifar_elsewhere_is_not() -> None:
     for data, free in (("image_folder", False), ("cifar10", True)):
         here, there = ({"data": {"name": data, "root": root}} for root in "ab")
-        assert (_significant(here) == _significant(there)) == free
+        assert (significant(here) == significant(there)) == free
 
 
 def test_cifar_that_is_not_there(here: Path, capfd) -> None:

@@ -82,6 +82,7 @@ def test_help_shows_examples(arguments: list[str], capsys) -> None:
     assert "examples:" in text
     assert "--dry-run" in text
     assert "--fresh" in text
+    assert "--sweep" in text
 
 
 def test_help_of_the_verbs(capsys) -> None:
@@ -91,6 +92,7 @@ def test_help_of_the_verbs(capsys) -> None:
     text = capsys.readouterr().out
     assert "train" in text
     assert "report" in text
+    assert "compare" in text
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,8 @@ def test_help_of_the_verbs(capsys) -> None:
         (["--config", "moons_curated", "--fersh"], "--fersh"),
         (["--config", "moons_curated", "-x"], "-x"),
         (["--config", "moons_curated", "--dry-run=1"], "--dry-run"),
+        (["--config", "moons_curated", "--jobs", "many"], "--jobs"),
+        (["--config", "moons_curated", "--dry"], "--dry"),  # no abbreviations: --seed=3 is an override
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str, capsys) -> None:
@@ -110,7 +114,7 @@ def test_wrong_arguments(arguments: list[str], message: str, capsys) -> None:
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["retrain"], ["report"]])
+@pytest.mark.parametrize("arguments", [[], ["retrain"], ["report"], ["compare"]])
 def test_wrong_verbs(arguments: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,8 @@ TINY = [
 ]
 
 
+# Those of self-correction have neither rewards nor, for the Gaussian (tests/test_gaussian_loop.py), a network.
+CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", "gaussian"))]
 LIKE_OTHERS = ("cifar_confidence", "cifar_small_mixed")  # but for a line or two
 
 # Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
@@ -82,7 +85,11 @@ def test_the_first_line_names_the_paper(recipe: Path) -> None:
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LIKE_OTHERS else []) for path in RECIPES],
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in LIKE_OTHERS else [])
+        for path in RECIPES
+        if path not in CORRECTED
+    ],
     ids=lambda path: path.stem,
 )
 def test_the_recipe_runs(recipe: Path, output: Path, capfd, request: pytest.FixtureRequest) -> None:
@@ -112,3 +119,32 @@ def test_the_recipe_runs(recipe: Path, output: Path, capfd, request: pytest.Fixt
         for phase in ("training", "sampling", "scoring", "curating", "evaluating", "writing", "total"):
             assert row[f"seconds/{phase}"] >= 0
     assert run.report_path.exists()
+
+
+def mnist_root() -> Path:
+    default = Path(__file__).resolve().parents[1] / "../shared/data"
+    root = Path(os.environ.get("SC_LOOPS_DATA", default)) / "mnist"
+    if not root.is_dir():
+        pytest.skip(f"no MNIST in {root}; SC_LOOPS_DATA says where it is")
+    return root
+
+
+@pytest.mark.parametrize("recipe", [p for p in CORRECTED if "mnist" in p.stem], ids=lambda path: path.stem)
+def test_the_mnist_recipe_runs(recipe: Path, output: Path, capfd) -> None:
+    content = config.load(str(recipe))
+    overrides = [o for o in (*TINY, *NARROW) if not o.startswith(("evaluation.metrics", "model.network.attention"))]
+    overrides += ["model.network.channel_multipliers=[1]", "model.network.attention_resolutions=[]"]
+    overrides += [f"data.root={mnist_root()}", "classifier.trained_on=null", "classifier.epochs=1"]
+    corrected = bool(content["loop"].get("stages"))
+    overrides += ["loop.stages.0.corrector.clusters=2"] * corrected
+    status = train(["--config", recipe.stem, *overrides, f"output={output}", f"name={recipe.stem}"])
+    assert status == 0, capfd.readouterr().err
+    run = Run(output / recipe.stem)
+    last = run.rows()[-1]
+    assert last["synthetic_items"] == content["loop"]["synthetic_ratio"] * 200
+    assert last["frechet_distance/mnist_lenet"] > 0 < last["frechet_distance_error/mnist_lenet"]
+    assert last.get("correction/share") == (1.0 if corrected else None)
+    if corrected:
+        images = run.pool(1).samples()
+        different = {(int(k), bytes(x.numpy().tobytes())) for x, k in zip(images.x, images.condition, strict=True)}
+        assert len(different) <= 2 * 10
