@@ -32,6 +32,9 @@ class UNet(Network):
         heads: attention heads; unused where ``head_channels`` is given.
         head_channels: channels of a head, or -1 to give the number of ``heads`` instead.
         dropout: probability, in training.
+        scale_shift: time and class scale and shift what the group normalisation gives (Dhariwal and Nichol 2021)
+            instead of being added before it. torchcfm's published weights are without. A normalisation of 32 groups
+            takes away all that is added to 32 channels, half of it with 64: small networks need this to see either.
         time_scale: t is multiplied by it before its sinusoidal embedding, whose highest frequency is 1. 1000
             is the usual choice of diffusion models; torchcfm's published flow-matching weights need 1.
         patch_size: p > 1 has the network work on patches of p x p pixels as channels, (C p², H/p, W/p). It costs p²
@@ -52,6 +55,7 @@ class UNet(Network):
         heads: int = 4,
         head_channels: int = 64,
         dropout: float = 0.1,
+        scale_shift: bool = False,
         time_scale: float = 1000.0,
         patch_size: int = 1,
         channels_last: bool = False,
@@ -116,6 +120,7 @@ class UNet(Network):
             num_classes=self.num_classes + 1 if class_conditional else None,
             num_heads=heads,
             num_head_channels=head_channels,
+            use_scale_shift_norm=scale_shift,
         )
 
         for module in self.unet.modules():
