@@ -238,6 +238,10 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: it has options that are no longer known.
     """
+    classifier = recorded.get("classifier")
+    if isinstance(classifier, dict) and classifier.get("name") in ("trained", "vgg11_bn"):
+        # Before classifiers had a seed of their own, it was the run's.
+        recorded = {**recorded, "classifier": {"seed": recorded.get("seed", 0), **classifier}}
     return schema.resolve(Experiment, recorded)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -454,3 +455,21 @@ def test_train_py_runs_and_says_nothing_on_stderr(here) -> None:
     _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert generations("runs/tiny") == [0]
+
+
+def test_a_run_from_before_classifiers_had_a_seed_has_that_of_the_run(tmp_path, capsys) -> None:
+    command = ["--config", "moons_curated", f"output={tmp_path}", "name=old", "seed=3", "classifier.epochs=1"]
+    command += [
+        "data.size=100",
+        "data.test_size=20",
+        "loop.generations=0",
+        "loop.first={steps: 2}",
+        "loop.samples=20",
+    ]
+    command += ["wandb.mode=disabled"]
+    assert train([*command, "classifier.seed=3"]) == 0
+    path = tmp_path / "old" / "config.yaml"
+    path.write_text(re.sub(r"^  seed: 3\n", "", path.read_text(), flags=re.MULTILINE))  # as it was written then
+    assert train([*command, "classifier.seed=3"]) == 0
+    assert train(command) == 2
+    assert "classifier.seed: 3 then, 0 now" in capsys.readouterr().err

@@ -197,3 +197,15 @@ def test_patches_are_channels_of_a_smaller_image():
     assert torch.equal(network(t, x), torch.nn.functional.pixel_shuffle(inner, 2))
     with pytest.raises(InvalidValue, match="patch_size"):
         unet(shape=(3, 16, 16), patch_size=3)
+
+
+@pytest.mark.parametrize("scale_shift", [False, True])
+def test_thirty_two_channels_see_time_and_class_only_by_scale_and_shift(scale_shift):
+    """A normalisation of 32 groups takes away what is added to each of 32 channels (docs/log.md)."""
+    network = unet(
+        class_conditional=True, channel_multipliers=(1,), attention_resolutions=(), scale_shift=scale_shift
+    )
+    t, x, y = inputs(network.eval())
+    changed = [network(1 - t, x, y) - network(t, x, y), network(t, x, (y + 1) % 3) - network(t, x, y)]
+    assert all((c.flatten(1).abs().amax(1) > 1e-3).all() for c in changed) == scale_shift
+    assert scale_shift or all(c.abs().max() < 1e-4 for c in changed)
