@@ -71,5 +71,5 @@ def join_run(resolved: dict[str, Any]) -> None:
 
 def quieten() -> None:
     """Silence what libraries say to developers, not to users."""
-    for message in (".*litlogger.*", ".*isinstance.*LeafSpec.*", ".*torchdyn.*", ".*TF32.*"):
+    for message in (".*litlogger.*", ".*isinstance.*LeafSpec.*", ".*torchdyn.*", ".*TF32.*", ".*with no optimizer.*"):
         warnings.filterwarnings("ignore", message=message)

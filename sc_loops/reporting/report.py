@@ -111,6 +111,8 @@ def _subtitle(facts: Row) -> str:
         str(facts.get("data/name", "")),
         f"synthetic ratio λ = {exact(facts['synthetic_ratio'])}" if "synthetic_ratio" in facts else "",
         f"K = {facts['choices']} choices" if "choices" in facts else "",
+        f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
+        f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
     ]
     return " · ".join(part for part in parts if part)
 

@@ -159,6 +159,8 @@ def banner(run: Run, generations: int, start: int) -> Text:
                 f"generations 0 to {generations}",
                 f"λ = {exact(facts['synthetic_ratio'])}" if "synthetic_ratio" in facts else "",
                 f"K = {facts['choices']} choices" if "choices" in facts else "",
+                f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
+                f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
                 _with_unit(facts, "samples_per_generation", "samples per generation"),
             ],
         ),
