@@ -16,7 +16,7 @@ from sc_loops.curation.stage import Stage, check_stages, outputs_of
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
-from sc_loops.disk import expected_bytes, free_bytes, used_bytes
+from sc_loops.disk import Keep, expected_bytes, free_bytes, used_bytes
 from sc_loops.environment import environment
 from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
@@ -141,7 +141,7 @@ class Experiment:
             pool_items=sum(outputs_of(loop.stages, chunk.size) for chunk in loop.chunks),
             observed_bytes=observed + loop.preview * one,
             generations=loop.generations,
-            keep=loop.keep,
+            keep=loop.keep if loop.memory == "replace" or loop.keep.hold_seconds else Keep(),
         )
         loop.facts["disk/expected_bytes"] = expected
         left = expected - used_bytes(loop.run) if loop.run.path.exists() else expected

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataModule, device: torch.device) -> Row:
     """What is constant over the run of ``loop``. ``choices`` is there when the theory of curation applies: K-choice
-    alone, by the reward that is measured, and no classes drawn anew in every generation."""
+    alone, by the reward that is measured, no classes drawn anew in every generation, and the newest pool alone."""
     curations = [stage for stage in loop.stages if isinstance(stage, Curate) and stage.reward is loop.reward]
     corrections = [stage for stage in loop.stages if isinstance(stage, Correct)]
     closed = isinstance(model, ClosedFormModel)
-    applies = len(loop.stages) == len(curations) == 1 and not model.conditional
+    applies = len(loop.stages) == len(curations) == 1 and not model.conditional and loop.memory == "replace"
     return {
         **loop.facts,
         "generations": loop.generations,
@@ -37,7 +37,7 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
         "memory": loop.memory,
         **({"choices": curations[0].choices} if applies else {}),
         **({"strength": corrections[0].strength} if len(loop.stages) == len(corrections) == 1 else {}),
-        **_gaussian_loop(loop, model),
+        **(_gaussian_loop(loop, model) if module.data.kind == "points" and not loop.start else {}),
         **({"reward/supremum": loop.reward.supremum} if isinstance(loop.reward, BoundedReward) else {}),
         "device": device.type,
         "samples_per_generation": sum(chunk.size for chunk in loop.chunks),
@@ -48,7 +48,8 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
 
 def _gaussian_loop(loop: SelfConsumingLoop, model: GenerativeModel) -> Row:
     """What the exact theory of the Gaussian loop needs beside the real points, where it applies: samples that are
-    regenerated as they are, or ideally corrected towards the Gaussian that the model is compared with."""
+    regenerated as they are, or ideally corrected towards the Gaussian that the model is compared with. It starts from
+    a fit of the real points, which are as they are: pixels would be rounded."""
     measured = (
         [m.target for m in loop.evaluation.metrics if isinstance(m, GaussianDistance)] if loop.evaluation else []
     )

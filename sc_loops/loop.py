@@ -33,7 +33,7 @@ from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.facts import facts_of
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.closed_form import ClosedFormModel
+from sc_loops.models.closed_form import ClosedFormModel, check_training
 from sc_loops.out_of_memory import explained
 from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
@@ -141,7 +141,7 @@ class SelfConsumingLoop(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         state = {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
-        return {**state, "memory": self._memory.state_dict()} if self.keep.hold_seconds else state
+        return {**state, "memory": self._memory.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._trained, self._training_row = state_dict["trained"], state_dict["training_row"]
@@ -278,10 +278,10 @@ class SelfConsumingLoop(Callback):
             data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
         )
         self._synthesis.check(model)
-        if isinstance(model, ClosedFormModel):
-            model.check(self.first, self.later, 1 if self.processes is None else self.processes.world_size)
+        check_training(model, self.first, self.later, self.keep, self.processes)
         self._shelf = Shelf(self.run, self.keep, self.generations)
-        self._memory = Memory.of(self.memory, self._shelf.samples, len(data.train), self.synthetic_ratio)
+        saves = self.keep.hold_seconds is not None
+        self._memory = Memory.of(self.memory, self._shelf.samples, len(data.train), self.synthetic_ratio, saves)
 
     # Training.
 
@@ -386,7 +386,7 @@ class SelfConsumingLoop(Callback):
                 self._tell(trainer, "generation_finished", self.run, row)
         together.meet()
         if together.local_rank == 0 and generation == self._trained and isinstance(pool, Pool):
-            self._shelf.written(generation, lambda older: self._memory.needs(older, generation))
+            self._shelf.written(generation, self._memory.needs)
 
     @property
     def _together(self) -> Processes:

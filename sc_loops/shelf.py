@@ -63,7 +63,6 @@ class Shelf:
 
     def written(self, generation: int, needs: Callable[[int], bool]) -> None:
         """Note that ``generation`` is complete on disk, and delete what is not kept of those before it but for pools
-        that the loop's memory still ``needs``. Where generations are held, the memory keeps what it needs itself."""
-        held = self._keep.hold_seconds is not None
-        prune(self._run, self._keep, generation, needs=lambda pool: not held and needs(pool))
+        of which the loop's memory still ``needs`` the samples."""
+        prune(self._run, self._keep, generation, needs=needs)
         self._written_at = monotonic()

@@ -181,6 +181,9 @@ class Synthesis:
                 kept, note = stage.observed(samples, generator)
             else:
                 kept = stage(samples, generator)
+        except RunError as error:
+            place = f"{error.where} of {where}"
+            raise RunError(place, found=error.found, expected=error.expected, do=error.do) from error
         except Complaint:
             raise
         except Exception as error:

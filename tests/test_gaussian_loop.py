@@ -125,6 +125,17 @@ def test_fading_without_holding_keeps_the_samples_that_it_needs(tmp_path) -> Non
     assert rows(more) == straight
 
 
+def test_a_run_may_begin_or_end_to_hold_generations(tmp_path) -> None:
+    """What it remembers is in the pools or in the checkpoints, and not deleted in one before it is in the other."""
+    straight = rows(run_recipe(tmp_path / "straight", "loop.generations=7"))
+    ways = {False: "loop.keep={last: 1}", True: "loop.keep={last: 1, hold_seconds: 60}"}
+    for begin in (False, True):
+        changing = tmp_path / str(begin)
+        for generations, hold in zip((3, 5, 7), (begin, not begin, not begin), strict=True):
+            run = run_recipe(changing, f"loop.generations={generations}", ways[hold])
+        assert rows(run) == straight
+
+
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -139,6 +150,13 @@ def test_fading_without_holding_keeps_the_samples_that_it_needs(tmp_path) -> Non
 def test_bad_input(tmp_path, capsys, override: str, says: str) -> None:
     assert train([*RECIPE, f"output={tmp_path}", override]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_generations_that_may_be_interrupted_inside_are_not_held(tmp_path, capsys) -> None:
+    """A checkpoint inside one would be of no use without the pool before it."""
+    keep = "loop.keep={last: 1, hold_seconds: 10}"
+    assert train(["--config", "moons_curated", f"output={tmp_path}", keep]) == 2
+    assert "loop.keep.hold_seconds" in capsys.readouterr().err
 
 
 def test_the_distance_is_for_gaussian_models(tmp_path, capsys) -> None:

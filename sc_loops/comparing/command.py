@@ -12,7 +12,7 @@ Compare runs: means with confidence bands, paired differences over seeds, sample
 
 examples:
   python -m sc_loops compare runs/digits_baseline runs/digits_curated
-  python -m sc_loops compare runs/sweep/* --out results
+  python -m sc_loops compare runs/sweep/*seed=* --out results
 
 Runs of one config that differ in the seed are one setting. Writes comparison.html and comparison.csv.
 """

@@ -117,12 +117,17 @@ def _read(path: Path, name: str) -> Record:
 
 def _refuse(path: Path) -> None:
     inside = [p.parent.name for p in sorted(path.glob("*/metrics.jsonl"))[:3]] if path.is_dir() else []
+    do = (
+        f"name the runs in it, as {path}/{inside[0]}"
+        if inside
+        else "leave it out, or let it finish a generation first"
+    )
     found = "no metrics.jsonl with a generation" if path.is_dir() else "a file" if path.exists() else "nothing"
     raise UsageError(
         str(path),
         found=found + (f", but runs below it: {', '.join(inside)}" if inside else ""),
         expected="the directory of a run with at least one finished generation",
-        do=f"name the runs in it, as {path}/*" if inside else "leave it out, or let it finish a generation first",
+        do=do,
     )
 
 

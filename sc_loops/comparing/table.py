@@ -1,4 +1,4 @@
-"""``comparison.csv``: every number of every run, in long format."""
+"""``comparison.csv``: every number of every run, a line for each generation."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from sc_loops.data.files import writing
 
 
 def write_table(path: Path, settings: Settings, records: Sequence[Record]) -> None:
-    """Write one line for each run, generation and metric: ``run, seed, <config keys>, generation, metric, value``.
+    """Write one line for each run and generation: ``run, seed, <config keys>, generation, <metrics>``.
 
-    Config keys are those in which settings differ; the cell of a key that a config does not have is empty. Numbers
-    are written with all their digits, so that they read back as they were recorded. Run by run, since a sweep of
-    hundreds of runs has millions of lines; ``path`` is written whole or not at all.
+    Config keys are those in which settings differ. The cell of a key that a config does not have, and of a metric
+    that a run did not record, is empty. Numbers are written with all their digits, so that they read back as they
+    were recorded. Run by run, since a sweep of hundreds of runs has a hundred thousand lines; ``path`` is written
+    whole or not at all.
     """
+    metrics = list(dict.fromkeys(metric for record in records for metric in record.columns))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(_cells(["run", "seed", *settings.keys, "generation", "metric", "value"]) + "\n")
+            file.write(_cells(["run", "seed", *settings.keys, "generation", *metrics]) + "\n")
             for record in records:
-                text = "".join(_lines(record, settings.keys))
+                text = "".join(_lines(record, settings.keys, metrics))
                 with writing(path, len(text)):
                     file.write(text)
         os.replace(temporary, path)
@@ -35,16 +37,19 @@ def write_table(path: Path, settings: Settings, records: Sequence[Record]) -> No
         temporary.unlink(missing_ok=True)
 
 
-def _lines(record: Record, keys: Sequence[str]) -> Iterator[str]:
-    """What repeats on many lines is spelled once: this is most of the time that a comparison of many runs takes."""
+def _lines(record: Record, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:
+    """What repeats on many lines is spelled once."""
     start = _cells([record.name, record.seed, *(_plain(record.config.get(key, MISSING)) for key in keys)])
-    columns = [(_cells([metric]), values) for metric, values in record.columns.items()]
-    for i, generation in enumerate(record.generations):
-        for metric, values in columns:
-            value = values[i]
-            if value is not None:
-                text = repr(value) if type(value) in (int, float) else _cells([value])
-                yield f"{start},{generation},{metric},{text}\n"
+    nothing = [None] * len(record.generations)
+    columns = [record.columns.get(metric, nothing) for metric in metrics]
+    for generation, *values in zip(record.generations, *columns, strict=True):
+        yield f"{start},{generation},{','.join(map(_number, values))}\n"
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(value) if type(value) in (int, float) else _cells([value])
 
 
 def _cells(values: Sequence[Any]) -> str:

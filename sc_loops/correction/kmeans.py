@@ -60,7 +60,10 @@ class NearestCentre:
         distance = torch.cdist(samples.x.flatten(1), centres.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
         if samples.condition is not None and None not in self._classes:
             owners = torch.tensor(list(self._classes), device=samples.x.device).repeat_interleave(self.clusters)
-            distance = distance.masked_fill(owners != samples.condition[:, None], torch.inf)
+            own = owners == samples.condition[:, None]
+            known = bool(own.any(dim=1).all())
+            require(known, "corrector", "samples of a class without real ones", "real samples of every class")
+            distance = distance.masked_fill(~own, torch.inf)
         nearest = centres[distance.argmin(dim=1)]
         return nearest if self.blend == 1 else torch.lerp(samples.x, nearest, self.blend)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sc_loops.correction.corrector import Corrector, PreparedCorrector, corrected
 from sc_loops.curation.stage import Stage
-from sc_loops.errors import Complaint, RunError, UsageError, require
+from sc_loops.errors import Complaint, InvalidValue, RunError, require
 from sc_loops.samples import Observation, Samples
 
 FEW = 8  # a corrector may fail on all of so few by chance
@@ -64,9 +64,9 @@ class Correct(Stage):
         for name, corrector in (("corrector", self.corrector), ("fallback", self.fallback)):
             if corrector is not None:
                 generator = torch.Generator(real.x.device).manual_seed(0)
-                where = f"the {name}, tried on {len(real)} real samples"
-                _, success = corrected(corrector, real, generator, where, UsageError)
-                _require_some(success, where, UsageError)
+                where = f"{name}, tried on {len(real)} real samples"
+                _, success = corrected(corrector, real, generator, where, InvalidValue)
+                _require_some(success, where, InvalidValue)
 
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
         return self.observed(samples, generator)[0]

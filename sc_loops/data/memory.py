@@ -27,20 +27,25 @@ class Memory(ABC):
     whole: bool
 
     @staticmethod
-    def of(policy: MemoryPolicy, read: Reader, real: int, synthetic_ratio: float) -> Memory:
-        """The memory that ``policy`` names, for n = ``real`` real items and the ratio λ. ``read`` reads an older
-        pool."""
+    def of(policy: MemoryPolicy, read: Reader, real: int, synthetic_ratio: float, saves: bool = False) -> Memory:
+        """The memory that ``policy`` names, for n = ``real`` real items and the ratio λ.
+
+        Args:
+            read: reads an older pool.
+            saves: keep in ``state_dict`` what is remembered, since older pools may not be on disk.
+        """
         require(policy in get_args(MemoryPolicy), "memory", policy, f"one of {', '.join(get_args(MemoryPolicy))}")
         if policy == "replace":
             return Replace(read)
-        return Fading(read, None if synthetic_ratio == math.inf else synthetic_count(real, synthetic_ratio))
+        count = None if synthetic_ratio == math.inf else synthetic_count(real, synthetic_ratio)
+        return Fading(read, count, saves)
 
     @abstractmethod
     def recall(self, generation: int) -> Samples:
         """What ``generation`` (>= 1) trains on of the pools before it."""
 
-    def needs(self, pool: int, generation: int) -> bool:
-        """Whether a generation after ``generation`` still reads the samples of ``pool``."""
+    def needs(self, pool: int) -> bool:
+        """Whether generations after the next one to train still read the samples of ``pool``."""
         return False
 
     # A memory of pools that are not all on disk keeps its samples itself.
@@ -75,8 +80,8 @@ class Fading(Memory):
 
     whole = True
 
-    def __init__(self, read: Reader, count: int | None) -> None:
-        self._read, self._count = read, count
+    def __init__(self, read: Reader, count: int | None, saves: bool = False) -> None:
+        self._read, self._count, self._saves = read, count, saves
         self._known = 0  # pools 0..known-1 are in the samples
         self._samples: Samples | None = None
         self._pool, self._rank, self._size = (torch.empty(0, dtype=torch.int64) for _ in range(3))
@@ -93,17 +98,18 @@ class Fading(Memory):
         self._pool, self._rank, self._size = self._pool[kept], self._rank[kept], self._size[kept]
         return self._samples
 
-    def needs(self, pool: int, generation: int) -> bool:
-        return True
+    def needs(self, pool: int) -> bool:
+        return not (self._saves and pool < self._known)
 
     def state_dict(self) -> dict[str, Any]:
-        if self._samples is None:
+        if self._samples is None or not self._saves:
             return {}
         held = {"x": self._samples.x, "condition": self._samples.condition, "known": self._known}
         return {**held, "pool": self._pool, "rank": self._rank, "size": self._size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state:
+            self._saves = True  # once that is so it stays so, since pools were deleted
             self._samples, self._known = Samples(state["x"], state["condition"]), int(state["known"])
             self._pool, self._rank, self._size = state["pool"], state["rank"], state["size"]
 

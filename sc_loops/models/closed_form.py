@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from sc_loops.data.mixture import Training
+from sc_loops.disk import Keep
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel
+from sc_loops.processes import Processes
 from sc_loops.samples import Samples
 
 
@@ -24,16 +26,6 @@ class ClosedFormModel(GenerativeModel):
         super().__init__(ema_decay=0.0)
         self.automatic_optimization = False
 
-    @staticmethod
-    def check(first: Training, later: Training, processes: int) -> None:
-        """Raise ``InvalidValue`` for budgets and processes of which such a model can make nothing."""
-        for name, training in (("first", first), ("later", later)):
-            budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
-            once = budget in ({"passes": 1}, {"steps": 1})
-            require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
-        do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
-        require(processes == 1, "devices", processes, "one process, which fits the model", do)
-
     @abstractmethod
     def fit(self, items: Samples) -> None:
         """Fit the model to ``items``, from scratch: what was fitted before does not matter."""
@@ -45,3 +37,23 @@ class ClosedFormModel(GenerativeModel):
 
     def configure_optimizers(self) -> Any:
         return None
+
+
+def check_training(
+    model: GenerativeModel, first: Training, later: Training, keep: Keep, processes: Processes | None
+) -> None:
+    """Raise ``InvalidValue`` for options of which a model in closed form, or one that is not, can make nothing."""
+    if not isinstance(
+        model, ClosedFormModel
+    ):  # whose checkpoints inside a generation need the pool before it on disk
+        expected = "null: only the generations of a model in closed form, as gaussian, can be held in memory"
+        hold = keep.hold_seconds
+        require(hold is None, "keep.hold_seconds", hold, expected, "leave it out; keep.last bounds the disk")
+        return
+    for name, training in (("first", first), ("later", later)):
+        budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
+        once = budget in ({"passes": 1}, {"steps": 1})
+        require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
+    several = 1 if processes is None else processes.world_size
+    do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
+    require(several == 1, "devices", several, "one process, which fits the model", do)

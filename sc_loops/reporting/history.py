@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 # The recursion is exact on the atoms it is given; this many evenly spaced order statistics are as good for a
 # drawing as tens of thousands of samples, and keep the report cheap.
 MAX_ATOMS = 4000
+# The time that the Gaussian's expectation takes grows with the cube of the generations: some 10 s for so many.
+MAX_GENERATIONS = 2000
 
 
 def generation_rows(run: Run) -> list[Row]:
@@ -107,7 +109,8 @@ def expected_gaussians(run: Run, generations: int) -> dict[str, Array]:
     """The expectation of ‖μ - μ*‖² and of tr Σ in generations 0 to ``generations`` of a self-consuming Gaussian.
 
     Exact, given the run's real points. Empty when the facts do not say that the run is such a loop
-    (``gaussian_loop``), when the real points are not kept beside them, or when pools are repeated.
+    (``gaussian_loop``), when the real points are not kept beside them, when pools are repeated, or when there are
+    more than ``MAX_GENERATIONS``.
     """
     facts, path = run.facts(), run.path / "real_train.safetensors"
     loop, memory, ratio = facts.get("gaussian_loop"), facts.get("memory", "replace"), facts.get("synthetic_ratio")
@@ -115,7 +118,9 @@ def expected_gaussians(run: Run, generations: int) -> dict[str, Array]:
         return {}
     real, kept = read_samples(path).x.flatten(1).double().numpy(), int(loop["kept_per_generation"])
     used = kept if math.isinf(ratio) else synthetic_count(len(real), ratio)
-    if used > kept:
+    # To the end, whatever is asked for: what does not depend on the data is then computed once for all reports.
+    last = max(generations, int(facts.get("generations", 0)))
+    if used > kept or last > MAX_GENERATIONS:
         return {}
     fits = expected_fits(
         real,
@@ -123,8 +128,7 @@ def expected_gaussians(run: Run, generations: int) -> dict[str, Array]:
         covariance=loop["covariance"],
         strength=float(loop["strength"]),
         kept=used,
-        # To the end, whatever is asked for: what does not depend on the data is then computed once for all reports.
-        generations=max(generations, int(facts.get("generations", 0))),
+        generations=last,
         memory=memory,
         fully_synthetic=math.isinf(ratio),
         regularisation=float(loop.get("regularisation", REGULARISATION)),

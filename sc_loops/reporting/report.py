@@ -33,14 +33,10 @@ SHARE = 19  # the time between two drawings, in units of what one takes
 
 class HtmlReport(Observer):
     """Draws the report again after each generation, in at most a twentieth of the time of a run, and at its end. A
-    failure of it is said and does not end the run, since the report can be drawn later from what is on disk.
+    failure of it is said and does not end the run, since the report can be drawn later from what is on disk."""
 
-    Args:
-        shortest: seconds; a run that is quicker gets its report only when it is asked for.
-    """
-
-    def __init__(self, *, shortest: float = 0.0) -> None:
-        self._due = self._shortest = monotonic() + shortest
+    def __init__(self) -> None:
+        self._due = 0.0
         self._waiting: Run | None = None  # with generations that the report does not show yet
 
     def generation_finished(self, run: Run, row: Row) -> None:
@@ -52,7 +48,7 @@ class HtmlReport(Observer):
         self.closed()
 
     def closed(self) -> None:
-        if self._waiting is not None and monotonic() >= self._shortest:
+        if self._waiting is not None:
             self._draw(self._waiting)
 
     def _draw(self, run: Run) -> None:

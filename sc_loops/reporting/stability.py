@@ -14,8 +14,9 @@ from sc_loops.reporting.figures import CURATED, PALETTE, SAMPLES, STYLE, Curve, 
 
 ASSUMPTIONS = (
     "Filled: where a theorem of Gillman et al. 2024 makes a loop stable, λ C < (1+γ)\u00a0/\u00a0(2+γ), at its best. "
-    "It assumes infinite samples, a start near the optimum, retraining from the last weights and the ideal "
-    "corrector; what is left of the distance from the optimum then shrinks by ρ(λ)\u00a0/\u00a0(1+γ) a generation. "
+    "It assumes infinite samples, a start near the optimum, retraining from the last weights, on real data and the "
+    "newest pool alone (a fading memory trains on more synthetic data than λ says), and the ideal corrector; what is "
+    "left of the distance from the optimum then shrinks by ρ(λ)\u00a0/\u00a0(1+γ) a generation. "
     "C = 1 + εL/α ≥ 1 is not known for a network, and C = 1 the best case. Outside of the region nothing is "
     "claimed: such a loop may be stable or not."
 )

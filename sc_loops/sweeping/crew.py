@@ -76,6 +76,8 @@ class Crew:
         assert member is not None  # only who has a run speaks
         if isinstance(message, Outcome):
             worker.member = None
+            if message.how == "stopped" and not self._stopping:  # nobody asked all to stop, so this is to be told
+                message = Outcome("failed", "a signal to its process alone stopped it, with everything saved")
         self._listener(member, message)
 
     def _replace(self, dead: Worker) -> None:

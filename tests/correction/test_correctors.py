@@ -150,3 +150,11 @@ def test_without_classes_any_centre_will_do() -> None:
 def test_impossible_options(options: dict, says: str) -> None:
     with pytest.raises(InvalidValue, match=says):
         NearestCentre(digits(), **options)
+
+
+def test_a_class_without_real_samples_has_no_centre() -> None:
+    real = Samples(torch.randn(8, 2, generator=generator()), torch.tensor([0, 2]).repeat(4))
+    corrector = NearestCentre(RealData(real, real, "points", ("a", "b", "c"), "made up"), clusters=2)
+    assert corrector(Samples(torch.zeros(2, 2), torch.tensor([2, 0])), generator()).shape == (2, 2)
+    with pytest.raises(InvalidValue, match="real samples of every class"):
+        corrector(Samples(torch.zeros(2, 2), torch.tensor([2, 1])), generator())

@@ -170,9 +170,17 @@ def test_a_corrector_that_cannot_work_is_found_before_and_within_a_run(corrector
 
 def test_the_loop_tries_the_corrector_before_it_trains(tmp_path) -> None:
     stage = Correct(corrector=nan, strength=0.5)
-    with pytest.raises(UsageError, match="tried on 8 real samples"):
+    with pytest.raises(UsageError, match=r"stages\.0\.corrector, tried on 8 real samples"):
         fit(tiny_loop(tmp_path, stages=[stage]))
     assert not Run(tmp_path).rows()
+
+
+def test_a_corrector_that_fails_in_the_loop_is_told_with_its_place(tmp_path) -> None:
+    def later(found: Samples, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return found.x, torch.full((len(found),), len(found) == 8)  # well on the samples that it is tried on
+
+    with pytest.raises(RunError, match="the corrector of stage 0 in generation 0, chunk 0"):
+        fit(tiny_loop(tmp_path, stages=[Correct(corrector=later, strength=math.inf)]))
 
 
 @pytest.mark.parametrize(

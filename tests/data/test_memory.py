@@ -66,7 +66,7 @@ def test_infinite_ratio_fades_by_the_size_of_each_pool() -> None:
 def test_replace_remembers_the_newest() -> None:
     memory = Memory.of("replace", pool, 50, 0.5)
     assert torch.equal(memory.recall(7).x, pool(6).x)
-    assert not memory.needs(5, 6)
+    assert not memory.needs(5)
 
 
 def test_an_unknown_policy() -> None:

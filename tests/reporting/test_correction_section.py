@@ -122,6 +122,13 @@ def test_a_gaussian_loop_without_a_stage_has_its_theory_and_no_word_of_correctio
     assert section.text.startswith("The dashed line is theory")
 
 
+def test_so_many_generations_that_a_report_would_take_minutes_have_no_expectation(tmp_path: Path) -> None:
+    run = gaussian_run(tmp_path)
+    assert expected_series(run, 4)
+    run.record({"fact": True, "generations": 10_000})
+    assert expected_series(run, 4) == {}
+
+
 def test_a_run_without_correction_has_no_section(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.record({"fact": True, "synthetic_ratio": 0.5})

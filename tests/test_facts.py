@@ -1,0 +1,53 @@
+"""The facts from which a theory is drawn are recorded where it applies, and only there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sc_loops import Curate, SelfConsumingLoop, gaussian
+from sc_loops.data.mixture import Training
+from sc_loops.data.module import LoopDataModule
+from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.evaluation.gaussian import GaussianDistance
+from sc_loops.facts import facts_of
+from sc_loops.models.gaussian import Gaussian
+from sc_loops.samples import Samples
+
+
+def first_coordinate(x: torch.Tensor) -> torch.Tensor:
+    return x[:, 0]
+
+
+def facts(path: Path, stages: Any = (), **options: Any) -> dict[str, Any]:
+    data = gaussian()
+    if options.pop("images", False):
+        x = torch.zeros(8, 1, 2, 1, dtype=torch.uint8)
+        data = type(data)(Samples(x), Samples(x), "images", (), "two pixels")
+    model, once = Gaussian(data), Training(passes=1)
+    evaluation = Evaluation(data, None, None, metrics=[GaussianDistance(model, data)])
+    loop = SelfConsumingLoop(
+        path, first_coordinate, evaluation,
+        generations=3, synthetic_ratio=0.5, stages=stages, first=once, later=once, **options,
+    )  # fmt: skip
+    loop.chunks = []
+    return facts_of(loop, model, LoopDataModule(data), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("memory", "applies"), [("replace", True), ("fading", False)])
+def test_the_recursion_of_curation_is_that_of_the_newest_pool(tmp_path: Path, memory: str, applies: bool) -> None:
+    found = facts(tmp_path, [Curate(first_coordinate, choices=2)], memory=memory)
+    assert ("choices" in found) == applies
+
+
+@pytest.mark.parametrize(
+    ("options", "applies"),
+    [({}, True), ({"memory": "fading"}, True), ({"start": "weights.ckpt"}, False), ({"images": True}, False)],
+)
+def test_the_exact_gaussian_loop_starts_from_a_fit_of_real_points(
+    tmp_path: Path, options: dict[str, Any], applies: bool
+) -> None:
+    assert ("gaussian_loop" in facts(tmp_path, **options)) == applies
