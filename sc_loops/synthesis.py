@@ -100,10 +100,12 @@ class Synthesis:
             with clock("scoring"):
                 raw = raw.with_columns(reward=checked(self.reward, x, f"the reward in {where}", error=RunError))
         with clock("curating"):
-            kept, noted = raw, {}
+            kept, noted, active = raw, {}, 0
             for number, stage in enumerate(self.stages):
-                name = f"stage {number}"
-                kept, noted[name] = self._apply(stage, kept, generator(name), f"{name} in {where}")
+                # A stage that does nothing does not change what the others draw either.
+                draws, name = generator(f"stage {active}"), f"stage {number}"
+                kept, noted[name] = self._apply(stage, kept, draws, f"{name} in {where}")
+                active += not (isinstance(stage, Stage) and stage.is_identity)
         with clock("evaluating"):
             observed = self.evaluation.observe(raw, kept)
         observed |= {name: note for name, note in noted.items() if note}

@@ -49,6 +49,7 @@ class Correct(Stage):
         given = (on_failure == "fallback") == (fallback is not None)
         require(given, "on_failure", on_failure, "fallback where a fallback corrector is given, and only there")
         self.corrector, self.strength, self.on_failure, self.fallback = corrector, strength, on_failure, fallback
+        self.is_identity = strength == 0
 
     @property
     def share(self) -> float:

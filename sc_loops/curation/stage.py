@@ -22,9 +22,11 @@ class Stage(ABC):
 
     Attributes:
         fewest: the fewest samples that a chunk may hold.
+        is_identity: whether it gives back what it gets, with the options that it has.
     """
 
     fewest: int = 1
+    is_identity: bool = False
 
     @abstractmethod
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:

@@ -66,9 +66,14 @@ def test_zero_is_bitwise_the_identity_and_infinity_corrects_all() -> None:
     assert torch.equal(everything.condition, before.condition)
 
 
-def test_a_loop_with_gamma_zero_is_the_loop_without_the_stage(tmp_path) -> None:
-    for name, stages in (("with", [Correct(corrector=far, strength=0)]), ("without", [])):
-        fit(tiny_loop(tmp_path / name, stages=stages, generations=2))
+def leftmost(x: torch.Tensor) -> torch.Tensor:
+    return -x[:, 0]
+
+
+@pytest.mark.parametrize("others", [[], [Curate(leftmost, choices=2)]])
+def test_a_loop_with_gamma_zero_is_the_loop_without_the_stage(tmp_path, others: list) -> None:
+    for name, stages in (("with", [Correct(corrector=far, strength=0), *others]), ("without", others)):
+        fit(tiny_loop(tmp_path / name, reward=leftmost, stages=stages, generations=2))
     one, other = Run(tmp_path / "with"), Run(tmp_path / "without")
     for t in range(3):
         ours, plain = one.pool(t).samples(), other.pool(t).samples()
