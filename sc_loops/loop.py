@@ -278,7 +278,7 @@ class SelfConsumingLoop(Callback):
             data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
         )
         self._synthesis.check(model)
-        check_training(model, self.first, self.later, self.keep, self.processes)
+        check_training(model, self.first, self.later, self.keep, self.processes.world_size if self.processes else 1)
         self._shelf = Shelf(self.run, self.keep, self.generations)
         saves = self.keep.hold_seconds is not None
         self._memory = Memory.of(self.memory, self._shelf.samples, len(data.train), self.synthetic_ratio, saves)

@@ -48,8 +48,8 @@ class Shelf:
         pool = self.pool(generation)
         if not len(pool):
             do = "have the stages keep more, or draw more samples with loop.samples"
-            where = f"the pool of generation {generation}"
-            raise RunError(where, found="no samples", expected="samples to train on", do=do)
+            where = pool.path if isinstance(pool, Pool) else f"the pool of generation {generation}"
+            raise RunError(str(where), found="no samples", expected="samples to train on", do=do)
         return pool.samples()
 
     def begin(self, generation: int, processes: Processes) -> None:

@@ -11,7 +11,6 @@ from sc_loops.data.mixture import Training
 from sc_loops.disk import Keep
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel
-from sc_loops.processes import Processes
 from sc_loops.samples import Samples
 
 
@@ -39,9 +38,7 @@ class ClosedFormModel(GenerativeModel):
         return None
 
 
-def check_training(
-    model: GenerativeModel, first: Training, later: Training, keep: Keep, processes: Processes | None
-) -> None:
+def check_training(model: GenerativeModel, first: Training, later: Training, keep: Keep, processes: int) -> None:
     """Raise ``InvalidValue`` for options of which a model in closed form, or one that is not, can make nothing."""
     if not isinstance(
         model, ClosedFormModel
@@ -54,6 +51,5 @@ def check_training(
         budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
         once = budget in ({"passes": 1}, {"steps": 1})
         require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
-    several = 1 if processes is None else processes.world_size
     do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
-    require(several == 1, "devices", several, "one process, which fits the model", do)
+    require(processes == 1, "trainer.devices", processes, "one process, which fits the model", do)

@@ -41,7 +41,7 @@ def test_generation_500_of_the_paper_trains_on_6025_synthetic_points() -> None:
 def test_fading_goes_on_from_its_state_without_the_old_pools() -> None:
     straight = Fading(pool, 25)
     wanted = [straight.recall(t) for t in range(1, 13)][-1]
-    first = Fading(pool, 25)
+    first = Fading(pool, 25, saves=True)
     first.recall(9)
 
     def only_new(number: int) -> Samples:
