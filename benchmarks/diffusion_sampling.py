@@ -30,7 +30,8 @@ from sc_loops.synthesis import counted_evaluations
 PUBLISHED = {"sampler": "ancestral", "variance": "fixed_large", "steps": 400}
 WAYS: list[dict[str, Any]] = [
     PUBLISHED,
-    {"sampler": "ancestral", "variance": "fixed_small", "steps": 100},
+    {"sampler": "ancestral", "variance": "fixed_large", "steps": 100},
+    *({"sampler": "ancestral", "variance": "fixed_small", "steps": steps} for steps in (100, 50, 25)),
     *({"sampler": "ddim", "steps": steps} for steps in (100, 50, 25, 10)),
 ]
 

@@ -47,7 +47,7 @@ class VGG11(NetworkClassifier):
         self,
         data: RealData,
         *,
-        epochs: int = 50,
+        epochs: int = 30,
         batch_size: int = 128,
         learning_rate: float = 0.1,
         weight_decay: float = 5e-4,
