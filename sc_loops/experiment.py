@@ -23,7 +23,7 @@ from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.closed_form import check_training
+from sc_loops.models.closed_form import require_one_process
 from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
 from sc_loops.processes import Processes
@@ -79,10 +79,10 @@ class Experiment:
         processes = self.trainer.trainer().world_size
         shared = self.batch_size % processes == 0
         require(shared, "batch_size", self.batch_size, f"a multiple of the {processes} processes, which share it")
-        loop = self.loop
-        check_training(self.model, loop.first, loop.later, loop.keep, processes)
+        with within("trainer"):
+            require_one_process(self.model, processes)
         with within("loop"):
-            loop.plan(self.model, self.data)
+            self.loop.plan(self.model, self.data)
         if self.loop.start and not self.loop.run.last_checkpoint.exists():
             read_start(self.model, Path(self.loop.start))
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare

@@ -51,5 +51,11 @@ def check_training(model: GenerativeModel, first: Training, later: Training, kee
         budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
         once = budget in ({"passes": 1}, {"steps": 1})
         require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
+    require_one_process(model, processes)
+
+
+def require_one_process(model: GenerativeModel, processes: int) -> None:
+    """Raise ``InvalidValue`` where several processes would train a model in closed form."""
+    alone = processes == 1 or not isinstance(model, ClosedFormModel)
     do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
-    require(processes == 1, "trainer.devices", processes, "one process, which fits the model", do)
+    require(alone, "devices", processes, "one process, which fits the model", do)
