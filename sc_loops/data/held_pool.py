@@ -12,9 +12,6 @@ from sc_loops.samples import Observation, Samples
 class HeldPool:
     """What a ``Pool`` is to its maker and its readers, without a preview and without files."""
 
-    has_samples = True
-    preview = None
-
     def __init__(self) -> None:
         self.manifest: dict[str, Any] = {}
         self._kept: list[Samples] = []
