@@ -20,6 +20,7 @@ from sc_loops.evaluation.metric import Metric
 from sc_loops.models.base import GenerativeModel
 from sc_loops.networks.classifier import Classifier
 from sc_loops.networks.network import Network
+from sc_loops.networks.text import TextEncoder
 
 FAMILIES: dict[Any, dict[str, str]] = {
     RealData: {
@@ -31,6 +32,13 @@ FAMILIES: dict[Any, dict[str, str]] = {
         "cifar10": "sc_loops.data.cifar10:cifar10",
         "image_archive": "sc_loops.data.image_files:image_archive",
         "image_folder": "sc_loops.data.image_files:image_folder",
+        "humanml3d": "sc_loops.data.humanml3d:humanml3d",
+        "procedural_motions": "sc_loops.data.procedural:procedural_motions",
+    },
+    TextEncoder: {
+        "clip": "sc_loops.networks.clip:ClipText",
+        "latent_semantic": "sc_loops.networks.text_encoders:LatentSemantic",
+        "actions": "sc_loops.networks.text_encoders:Actions",
     },
     Classifier: {
         "trained": "sc_loops.networks.classifiers:TrainedClassifier",
@@ -45,10 +53,12 @@ FAMILIES: dict[Any, dict[str, str]] = {
     Network: {
         "mlp": "sc_loops.networks.mlp:TimeMLP",
         "unet": "sc_loops.networks.unet:UNet",
+        "motion_transformer": "sc_loops.networks.motion_transformer:MotionTransformer",
     },
     GenerativeModel: {
         "ddpm": "sc_loops.models.ddpm:DDPM",
         "flow_matching": "sc_loops.models.flow_matching:FlowMatching",
+        "motion_diffusion": "sc_loops.models.motion_diffusion:MotionDiffusion",
         "gaussian": "sc_loops.models.gaussian:Gaussian",
     },
     Target: {
@@ -59,6 +69,7 @@ FAMILIES: dict[Any, dict[str, str]] = {
     Corrector: {
         "ideal": "sc_loops.correction.ideal:Ideal",
         "kmeans": "sc_loops.correction.kmeans:NearestCentre",
+        "physics": "sc_loops.correction.physics.corrector:Physics",
     },
     Stage: {
         "k_choice": "sc_loops.curation.k_choice:Curate",
@@ -67,6 +78,8 @@ FAMILIES: dict[Any, dict[str, str]] = {
     Metric: {
         "inception": "sc_loops.evaluation.inception:InceptionDistances",
         "gaussian_distance": "sc_loops.evaluation.gaussian:GaussianDistance",
+        "motion_text": "sc_loops.evaluation.motion_text:MotionText",
+        "t2m": "sc_loops.evaluation.t2m:T2M",
     },
 }
 
@@ -107,5 +120,5 @@ def find(family: Any, name: str, where: str) -> Callable[..., Any]:
 
 
 def family_name(family: Any) -> str:
-    words = {RealData: "data set", GenerativeModel: "model"}
+    words = {RealData: "data set", GenerativeModel: "model", TextEncoder: "text encoder"}
     return words.get(family, family.__name__.lower())

@@ -26,6 +26,7 @@ from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import require_one_process
 from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.text import TextEncoder
 from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
 from sc_loops.reporting.dashboard import WandbDashboard
@@ -47,6 +48,7 @@ class Experiment:
         name: of the run directory; by default the config's, with a digest of what was overridden.
         data: the real data.
         batch_size: items of one optimizer step, over all processes.
+        text: what a model of motions knows captions by.
         classifier: what rewards and evaluation know classes and features from.
         reward: scores samples, for curation and evaluation.
         model: what is trained and sampled.
@@ -61,6 +63,7 @@ class Experiment:
     name: str | None = None
     data: RealData
     batch_size: int = 256
+    text: TextEncoder | None = None
     classifier: Classifier | None = None
     reward: Reward | None = None
     model: GenerativeModel
@@ -91,14 +94,15 @@ class Experiment:
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:
-        """Prepare the classifier, with it try the reward, and prepare the metrics: the work that comes before the run
-        is recorded.
+        """Prepare text encoder and classifier, with it try the reward, and prepare the metrics: the work that comes
+        before the run is recorded.
 
         Raises:
             UsageError: the classifier or a metric cannot be prepared, or the reward fails on real samples.
         """
         if processes.rank == 0:
             self.evaluation.check()  # before the classifier, which may take long
+        self._prepare_together(self._prepare_text, Path(self.output) / "texts", processes)
         self._prepare_together(self._prepare_classifier, Path(self.output) / "classifiers", processes)
         if self.reward is not None:
             check_reward(self.reward, self.data)
@@ -118,6 +122,11 @@ class Experiment:
         fetch(cache, [name for name in made if not (cache / name).exists()], processes)
         if processes.rank != 0:
             prepare(cache)
+
+    def _prepare_text(self, cache: Path) -> None:
+        if self.text is not None:
+            with blaming("text", "a text encoder that can be prepared"), within("text"):
+                self.text.prepare(cache)
 
     def _prepare_classifier(self, cache: Path) -> None:
         if self.classifier is None:

@@ -41,7 +41,7 @@ from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
 from sc_loops.shelf import Shelf
-from sc_loops.synthesis import Synthesis, plan_chunks
+from sc_loops.synthesis import Conditions, Synthesis, plan_chunks
 
 KEEP_ALL = Keep()
 
@@ -70,7 +70,7 @@ class SelfConsumingLoop(Callback):
         retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``).
         samples: raw samples drawn per generation; by default as many as λ and the stages need.
         chunk_size: samples made at once; with the seed, it determines them.
-        conditions: classes of a conditional model's samples, by ``real`` frequencies or ``uniform``.
+        conditions: of a conditional model's samples: by ``real`` frequencies, ``uniform`` or ``in_turn``.
         preview: size of the sample grid that is drawn from the same noise in each generation.
         start: weights used as generation 0 instead of training it: see ``GenerativeModel.load_weights``.
         log_every: optimizer steps between two rows of the training loss.
@@ -96,7 +96,7 @@ class SelfConsumingLoop(Callback):
         retraining: Literal["finetune", "from_scratch"] = "finetune",
         samples: int | None = None,
         chunk_size: int = 1000,
-        conditions: Literal["real", "uniform"] = "real",
+        conditions: Conditions = "real",
         preview: int = 64,
         start: str | None = None,
         log_every: int = 50,

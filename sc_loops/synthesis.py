@@ -30,6 +30,7 @@ from sc_loops.models.base import GenerativeModel
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Observation, Samples
 
+Conditions = Literal["real", "uniform", "in_turn"]
 MOST_CHUNKS = 1_000_000  # of a generation, each a file
 
 
@@ -59,7 +60,8 @@ class Synthesis:
         reward: scores each raw sample once, for curation and evaluation; or None.
         stages: applied in order, each with its own generator.
         evaluation: observes each chunk.
-        conditions: classes of a conditional model's samples: from the ``real`` frequencies, or ``uniform``.
+        conditions: classes of a conditional model's samples: drawn from the ``real`` frequencies, ``uniform``, or
+            those of the real samples ``in_turn``, each once before any comes again.
         seed: the run's.
     """
 
@@ -70,7 +72,7 @@ class Synthesis:
         stages: Sequence[StageLike],
         evaluation: Evaluation,
         *,
-        conditions: Literal["real", "uniform"],
+        conditions: Conditions,
         seed: int,
     ) -> None:
         self.data, self.reward, self.stages, self.evaluation = data, reward, stages, evaluation
@@ -90,7 +92,7 @@ class Synthesis:
             return generator_for(self.seed, purpose, generation, chunk.index, device=model.device)
 
         with clock("sampling"), counted_evaluations(model) as evaluations:
-            condition = self._draw_conditions(model, chunk.size, generator("condition"))
+            condition = self._draw_conditions(model, generation, chunk, generator("condition"))
             x = model.sample(generator("sample"), chunk.size, condition)
             self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
             x = as_float(self._stored(x))  # what is scored and measured is what is kept
@@ -137,22 +139,40 @@ class Synthesis:
         condition = None
         if model.conditional:
             condition = torch.arange(n, device=model.device) % self.data.num_classes
+            if self.data.motions is not None:  # captions of the clips that are trained on
+                assert self.data.train.condition is not None
+                condition = self.data.train.condition.to(model.device)[condition % len(self.data.train)]
         x = model.sample(generator_for(self.seed, "preview", device=model.device), n, condition)
         return Samples(self._stored(x), condition)
 
     def _stored(self, x: Tensor) -> Tensor:
         return as_stored(x, like=self.data.train.x)
 
-    def _draw_conditions(self, model: GenerativeModel, n: int, generator: torch.Generator) -> Tensor | None:
+    def _draw_conditions(
+        self, model: GenerativeModel, generation: int, chunk: Chunk, generator: torch.Generator
+    ) -> Tensor | None:
         if not model.conditional:
             return None
+        n, device = chunk.size, model.device
         if self.conditions == "uniform":
-            high = self.data.num_classes
-            return torch.randint(high, (n,), generator=generator, device=model.device)
+            return torch.randint(self.data.num_classes, (n,), generator=generator, device=device)
         labels = self.data.train.condition
         assert labels is not None  # checked when the loop was set up
-        chosen = torch.randint(len(labels), (n,), generator=generator, device=model.device)
-        return labels.to(model.device)[chosen]
+        labels = labels.to(device)
+        if self.conditions == "in_turn":
+            return labels[self._in_turn(generation, chunk).to(device)]
+        return labels[torch.randint(len(labels), (n,), generator=generator, device=device)]
+
+    def _in_turn(self, generation: int, chunk: Chunk) -> Tensor:
+        """Which real samples' turn it is in ``chunk``: a fresh order for every pass over them, on the CPU so that it
+        is the same everywhere."""
+        real, end = len(self.data.train), chunk.start + chunk.size
+        passes = range(chunk.start // real, -(-end // real))
+        orders = [
+            torch.randperm(real, generator=generator_for(self.seed, "in turn", generation, number))
+            for number in passes
+        ]
+        return torch.cat(orders)[chunk.start - passes[0] * real :][: chunk.size]
 
     def _check_samples(self, x: Tensor, n: int, where: str) -> None:
         expected = (n, *self.data.shape)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from sc_loops.data.motions import Motions
 from sc_loops.errors import require
 from sc_loops.samples import Samples
 
@@ -18,18 +19,22 @@ class RealData:
     Attributes:
         train: the n samples that generations train on.
         test: held-out samples; evaluation compares with these and nothing is ever fitted to them.
-        kind: ``points`` (N, d) in the data set's own units, or ``images`` (N, C, H, W), float32 in [-1, 1] or
-            uint8 pixels; synthetic images are then kept as pixels too. Decides which metrics and pictures are the
-            default.
+        kind: ``points`` (N, d) in the data set's own units, ``images`` (N, C, H, W), float32 in [-1, 1] or
+            uint8 pixels; synthetic images are then kept as pixels too; or ``motions`` (N, T, 263), see ``Motions``.
+            Decides which metrics and pictures are the default.
         class_names: names of the classes 0..C-1 that ``condition`` holds; empty for unlabelled data.
         name: what the data set is called in reports.
+        motions: captions, lengths and units of motions, whose ``condition`` is a row of that table.
+        left_out: what of the source is not among the samples, and why, a line for each kind of reason.
     """
 
     train: Samples
     test: Samples
-    kind: Literal["points", "images"]
+    kind: Literal["points", "images", "motions"]
     class_names: tuple[str, ...] = ()
     name: str = "data"
+    motions: Motions | None = None
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(len(self.train) > 0, "train", len(self.train), "at least one real sample to train on")
@@ -38,6 +43,8 @@ class RealData:
             bad = int((~torch.isfinite(samples.x)).sum())
             require(not bad, part, f"{bad} values that are NaN or infinite", "finite values")
         types = {samples.x.dtype for samples in (self.train, self.test)}
+        described = (self.kind == "motions") == (self.motions is not None)
+        require(described, "motions", self.motions, "the table of captions for motions, and for nothing else")
         known = types in ({torch.float32}, {torch.uint8} if self.kind == "images" else {torch.float32})
         require(known, "train", f"{self.kind} of {', '.join(map(str, types))}", "float32, or for images uint8")
 
@@ -48,5 +55,5 @@ class RealData:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes, 0 for unlabelled data."""
-        return len(self.class_names)
+        """The number of values that ``condition`` takes, 0 for unlabelled data."""
+        return len(self.class_names) if self.motions is None else len(self.motions)

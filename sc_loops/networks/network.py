@@ -20,7 +20,8 @@ class Network(nn.Module, ABC):
 
     Attributes:
         one_shape: whether all calls had better have one shape.
-        num_classes: the number of classes C. Index C is the null class, which stands for "no class given".
+        num_classes: the number of classes C. Index C is the null class, which stands for "no class given". A network
+            with other null classes overrides ``null``.
     """
 
     one_shape: bool = False
@@ -56,3 +57,7 @@ class Network(nn.Module, ABC):
         if y is None:
             return torch.full((len(x),), self.num_classes, dtype=torch.int64, device=x.device)
         return y
+
+    def null(self, y: Tensor) -> Tensor:
+        """``(N,)``: for each of the classes ``y (N,)`` the null class that takes its place where it is dropped."""
+        return torch.full_like(y, self.num_classes)

@@ -26,7 +26,7 @@ def training_labels(network: Network, condition: Tensor | None, dropout: float) 
     )
     assert condition is not None
     dropped = torch.rand(len(condition), device=condition.device) < dropout
-    return condition.masked_fill(dropped, network.num_classes)
+    return torch.where(dropped, network.null(condition), condition)
 
 
 def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: float, rows: int | None = None) -> Tensor:
@@ -42,7 +42,7 @@ def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: floa
     """
     if y is None or scale == 1:
         return in_parts(network, t, x, y, rows)
-    both = torch.cat([y, torch.full_like(y, network.num_classes)])
+    both = torch.cat([y, network.null(y)])
     conditional, null = in_parts(network, torch.cat([t, t]), torch.cat([x, x]), both, rows).chunk(2)
     return null + scale * (conditional - null)
 
