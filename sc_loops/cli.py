@@ -7,6 +7,7 @@ Ctrl-C, 143 stopped by SIGTERM or SIGUSR1 (both with everything saved).
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import os
 import signal
@@ -40,17 +41,32 @@ A run leaves everything in runs/<name>/: report.html to look at, metrics.jsonl, 
 """
 
 
+# Modules are imported when their verb is given, so that --help and typing errors answer at once.
+VERBS = {
+    "train": ("sc_loops.cli:train", "run a config; the same as train.py"),
+    "report": ("sc_loops.cli:report", "draw a run's report.html again from what is on disk"),
+    "compare": (
+        "sc_loops.comparing.command:compare",
+        "put runs side by side on one page, with a table",
+    ),
+    "motion-import": ("sc_loops.motion.importing.command:motion_import", "make a motion data set of mocap files"),
+    "motion-evaluate": (
+        "sc_loops.evaluating.command:motion_evaluate",
+        "measure a generation of motions again and again, with confidence intervals",
+    ),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m sc_loops VERB ...``; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verbs = {"train": train, "report": report, "compare": compare}
-    if arguments and arguments[0] in verbs:
-        return verbs[arguments[0]](arguments[1:])
+    if arguments and arguments[0] in VERBS:
+        module, function = VERBS[arguments[0]][0].split(":")
+        return int(getattr(importlib.import_module(module), function)(arguments[1:]))
     parser = argparse.ArgumentParser(prog="sc-loops", description="Self-consuming generative models.")
     commands = parser.add_subparsers(metavar="VERB", required=True)
-    commands.add_parser("train", help="run a config; the same as train.py")
-    commands.add_parser("report", help="draw a run's report.html again from what is on disk")
-    commands.add_parser("compare", help="put runs side by side on one page, with a table of everything")
+    for verb, (_, help_text) in VERBS.items():
+        commands.add_parser(verb, help=help_text)
     parser.parse_args(arguments)
     return 0
 
@@ -93,13 +109,6 @@ def train(arguments: Sequence[str] | None = None) -> int:
     options = SweepOptions(sweeps=known.sweep, seeds=known.seeds, jobs=known.jobs)
     command = _sweep if options.given else _train
     return _guarded(lambda: command(known.config, overrides, options, known.dry_run, known.fresh), debug=known.debug)
-
-
-def compare(arguments: Sequence[str] | None = None) -> int:
-    """``python -m sc_loops compare RUN...``; returns the exit status."""
-    from sc_loops.comparing.command import compare
-
-    return compare(list(sys.argv[1:] if arguments is None else arguments))
 
 
 def report(arguments: Sequence[str] | None = None) -> int:

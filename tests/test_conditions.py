@@ -1,0 +1,63 @@
+"""Which conditions the samples of a generation have."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sc_loops.data.pool import Chunk
+from sc_loops.data.real import RealData
+from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.models.base import GenerativeModel
+from sc_loops.samples import Samples
+from sc_loops.synthesis import Conditions, Stopwatch, Synthesis
+
+
+class Echo(GenerativeModel):
+    """Its samples are their conditions."""
+
+    conditional = True
+
+    def loss(self, batch: Samples) -> torch.Tensor:
+        return batch.x.mean()
+
+    def sample(self, generator, n, condition=None):
+        return condition[:, None].float()
+
+
+@pytest.fixture
+def data() -> RealData:
+    """Seven real samples of classes 0, 10, ..., 60: no two are alike."""
+    labels = torch.arange(7) * 10
+    samples = Samples(labels[:, None].float(), labels)
+    return RealData(samples, samples, "points", tuple(map(str, range(61))))
+
+
+def drawn(data: RealData, conditions: Conditions, sizes: list[int], generation: int = 0) -> list[list[int]]:
+    """The conditions of chunks of ``sizes``."""
+    synthesis = Synthesis(data, None, [], Evaluation(data, None, None), conditions=conditions, seed=3)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    chunks = [Chunk(i, start, size) for i, (start, size) in enumerate(zip(starts, sizes, strict=True))]
+    made = [synthesis.make(Echo(), generation, chunk, Stopwatch())[0].condition for chunk in chunks]
+    return [condition.tolist() for condition in made if condition is not None]
+
+
+def test_in_turn_takes_each_once_before_any_comes_again(data) -> None:
+    flat = [c for chunk in drawn(data, "in_turn", [5, 5, 4, 7]) for c in chunk]
+    passes = [flat[:7], flat[7:14], flat[14:]]
+    assert all(sorted(one) == [0, 10, 20, 30, 40, 50, 60] for one in passes)
+    assert len({tuple(one) for one in passes}) == 3  # in another order each time
+    assert drawn(data, "in_turn", [7], generation=1) != drawn(data, "in_turn", [7])
+
+
+def test_in_turn_does_not_depend_on_the_chunks(data) -> None:
+    whole = [c for chunk in drawn(data, "in_turn", [21]) for c in chunk]
+    parts = [c for chunk in drawn(data, "in_turn", [1, 2, 3, 15]) for c in chunk]
+    assert whole == parts
+
+
+def test_real_draws_only_what_is_there(data) -> None:
+    [conditions] = drawn(data, "real", [700])
+    counts = torch.tensor(conditions).bincount(minlength=61)[::10]
+    assert counts.sum() == 700
+    assert (counts > 60).all()
