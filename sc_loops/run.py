@@ -4,6 +4,7 @@ runs/<name>/
     config.yaml       the resolved config
     env.json          versions, git commit, devices
     metrics.jsonl     one JSON object a line; the row of a generation carries "generation": t
+    captions.json     of motions, see sc_loops/data/motion_record.py
     pools/0000/       see sc_loops/data/pool.py
     checkpoints/      see sc_loops/checkpoints.py
     report.html       one self-contained file
@@ -19,6 +20,7 @@ from typing import Any
 
 from sc_loops.checkpoints import Checkpoints
 from sc_loops.data.files import write_samples, writing
+from sc_loops.data.motion_record import write_motions
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData
 
@@ -79,11 +81,13 @@ class Run:
         write_samples(self.path / "real.safetensors", data.test[slice(few)])
         if "gaussian_loop" in facts:  # its theory starts from the points that are trained on
             write_samples(self.path / "real_train.safetensors", data.train)
-        about_data = {
+        write_motions(self.path, data)
+        about_data: Row = {
             "data/kind": data.kind,
             "data/name": data.name,
             "class_names": list(data.class_names),
             "real_items": len(data.train),
+            **({"data/left_out": list(data.left_out)} if data.left_out else {}),
         }
         if self.facts() != {**self.facts(), **about_data, **facts}:
             self.record({"fact": True, **about_data, **facts})

@@ -10,10 +10,14 @@ from typing import Any
 from sc_loops.comparing.record import Record
 from sc_loops.comparing.settings import MISSING, differing, replicates
 from sc_loops.errors import UsageError
+from sc_loops.reporting.history import measured
 from sc_loops.reporting.wording import family, in_order
 
 # Distances to real data mean nothing side by side where the real data, or the features of them, are others.
-_DISTANCES = ("wasserstein_2", "energy_distance", "frechet_distance", "fid", "kid", "precision", "recall")
+_DISTANCES = (
+    "wasserstein_2", "energy_distance", "frechet_distance", "fid", "kid", "precision", "recall", "diversity",
+    "matching_score", "r_precision", "multimodality",
+)  # fmt: skip
 _AMOUNTS = ("real_items", "synthetic_items", "items_seen", "samples", "pool_items", "nfe")
 _TIMES = ("seconds", "samples_per_second")
 _WHEREABOUTS = ("data.root", "data.download")
@@ -48,7 +52,7 @@ def metrics_of(records: Sequence[Record]) -> Metrics:
     Raises:
         UsageError: the runs are of different data and record nothing but distances to them.
     """
-    keys = in_order(sorted({key for record in records for key in record.columns if _is_number(records, key)}))
+    keys = in_order(sorted({k for record in records for k in measured(record.columns) if _is_number(records, k)}))
     errors = {metric: key for key in keys if (metric := key.replace("_error", "", 1)) != key and metric in keys}
     times = [key for key in keys if family(key) in _TIMES]
     reason = different_data(records)

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
@@ -21,7 +22,7 @@ from sc_loops.comparing.strips import strips
 from sc_loops.comparing.table import write_table
 from sc_loops.data.files import write_atomically
 from sc_loops.errors import blaming
-from sc_loops.reporting.history import Array, expected_series
+from sc_loops.reporting.history import REAL, Array, expected_series
 from sc_loops.reporting.stability import ASSUMPTIONS, admissible_region
 from sc_loops.reporting.wording import family, in_order, meaning, number, symbol
 from sc_loops.run import Run
@@ -200,10 +201,22 @@ def _panel(
     known = max((sum(key in path for path in expected) for expected in theory), default=0)
     seeds = max(len(setting.records) for setting in settings.all)
     some = f", of {_counted(known, 'seed')}" if known < seeds else ""
-    notes = [meaning(key), f"dashed: theory{some}" if known else "", "logarithmic" if is_wide(lines) else ""]
+    notes = [
+        meaning(key),
+        _real(settings, key),
+        f"dashed: theory{some}" if known else "",
+        "logarithmic" if is_wide(lines) else "",
+    ]
     caption = "; ".join(note for note in notes if note)
     figure = markup(panel(lines, styles, points=points), key)
     return Panel(symbol(key, names), figure, f"{caption[:1].upper()}{caption[1:]}{'.' if caption else ''}")
+
+
+def _real(settings: Settings, key: str) -> str:
+    """The real data's own value of a metric, where it is recorded and the same in all runs."""
+    values = (record.values(f"{key}{REAL}") for setting in settings.all for record in setting.records)
+    known = {float(value) for column in values for value in column if np.isfinite(value)}
+    return f"real data: {number(known.pop())}" if len(known) == 1 else ""
 
 
 def _region(settings: Settings) -> Markup | None:

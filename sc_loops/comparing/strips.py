@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sc_loops.comparing.settings import Setting
 from sc_loops.data.pixels import as_float
 from sc_loops.reporting.history import picked
+from sc_loops.reporting.motion_pictures import sheet, small_png
 from sc_loops.reporting.pictures import Camera, Pixels, image_grid, png
 
-IMAGES_MOST, POINTS_MOST = (8, 12), (6, 6)  # settings and generations of which pictures are shown
+Kind = Literal["points", "images", "motions"]
+
+# Settings and generations of which pictures are shown.
+MOST: dict[Kind, tuple[int, int]] = {"images": (8, 12), "points": (6, 6), "motions": (4, 6)}
+MOTIONS, POSES = 3, 5  # of a generation; of a motion
 
 
 @dataclass(frozen=True)
@@ -19,13 +25,13 @@ class Strips:
     """A table of pictures.
 
     Args:
-        points: whether they are scatters of points, otherwise rows of images.
+        kind: scatters of points, rows of images, or strips of motions.
         labels: of the settings, the columns of the table.
         rows: by generation one picture for each setting, as a data URI; None where there is none.
         left_out: how many settings are not shown.
     """
 
-    points: bool
+    kind: Kind
     labels: list[str]
     rows: list[tuple[int, list[str | None]]]
     left_out: int
@@ -35,14 +41,15 @@ def strips(settings: Sequence[Setting]) -> Strips | None:
     """The first seed of each setting, of as many as can be told by eye; None where no run holds a picture.
 
     Images are the first of each generation's preview, which is the same noise in every generation and every run of a
-    seed. Points are drawn in one frame, that of the first run's real data.
+    seed, as are motions. Points are drawn in one frame, that of the first run's real data.
     """
     found = [(s.label, s.records[0], camera) for s in settings if (camera := Camera.of(s.records[0].run))]
     if not found:
         return None
-    points = any(camera.points for _, _, camera in found)
-    found = [entry for entry in found if entry[2].points == points]
-    most, most_rows = POINTS_MOST if points else IMAGES_MOST
+    kinds = {_kind(camera) for _, _, camera in found}
+    kind = next(kind for kind in ("points", "motions", "images") if kind in kinds)
+    found = [entry for entry in found if _kind(entry[2]) == kind]
+    most, most_rows = MOST[kind]
     shown = [found[i] for i in picked(range(len(found)), most)]
     columns, frame = max(4, min(8, 24 // len(shown))), shown[0][2].frame
     generations = sorted({t for _, record, _ in shown for t in record.generations})
@@ -53,17 +60,24 @@ def strips(settings: Sequence[Setting]) -> Strips | None:
             for _, record, camera in shown
         ]
         if any(picture is not None for picture in pictures):
-            rows.append((t, [None if picture is None else _source(picture) for picture in pictures]))
-    return Strips(points, [label for label, _, _ in shown], rows, len(found) - len(shown)) if rows else None
+            rows.append((t, [None if picture is None else _source(picture, kind) for picture in pictures]))
+    return Strips(kind, [label for label, _, _ in shown], rows, len(found) - len(shown)) if rows else None
+
+
+def _kind(camera: Camera) -> Kind:
+    return "motions" if camera.motions is not None else "points" if camera.points else "images"
 
 
 def _taken(camera: Camera, generation: int, columns: int) -> Pixels | None:
-    """The scatter of a generation, or the first ``columns`` images of its preview in one row."""
+    """The scatter of a generation, the first ``columns`` images of its preview in one row, or its first motions."""
     if camera.points:
         return camera.take(generation)
     preview = camera.run.pool(generation).preview
+    if preview is not None and camera.motions is not None:
+        return sheet(camera.motions, preview, most=MOTIONS, poses=POSES)
     return None if preview is None else image_grid(as_float(preview.x[:columns]).double().numpy(), columns)
 
 
-def _source(picture: Pixels) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
+def _source(picture: Pixels, kind: Kind) -> str:
+    file = small_png(picture) if kind == "motions" else png(picture)
+    return f"data:image/png;base64,{base64.b64encode(file).decode()}"

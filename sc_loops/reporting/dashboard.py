@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import secrets
 import shutil
 import sys
@@ -13,7 +14,8 @@ from typing import Any, Literal
 
 import yaml
 
-from sc_loops.reporting.history import rewards
+from sc_loops.reporting.history import recorded_motions, rewards
+from sc_loops.reporting.motion_pictures import film
 from sc_loops.reporting.observer import Observer
 from sc_loops.reporting.pictures import Camera
 from sc_loops.run import Row, Run
@@ -170,7 +172,7 @@ def on_generation_axis(row: Row) -> Row:
 
 
 def _media(run: Run, generation: int) -> Row:
-    """The samples' picture and the histogram of their rewards."""
+    """The samples' picture, a film of motions, and the histogram of the samples' rewards."""
     wandb, media = _wandb(), {}
     camera = Camera.of(run)
     picture = None if camera is None else camera.take(generation)
@@ -178,6 +180,10 @@ def _media(run: Run, generation: int) -> Row:
         zoom = max(1, 400 // picture.shape[1])  # small images would be shown blurred
         large = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
         media["samples"] = wandb.Image(large, caption=f"generation {generation}")
+    motions, preview = recorded_motions(run), run.pool(generation).preview
+    if motions is not None and preview is not None:
+        moving, captions = film(motions, preview)
+        media["motions"] = wandb.Video(io.BytesIO(moving), caption=captions or None, format="gif")
     values = rewards(run, generation)
     if values is not None and len(values):
         media["reward/histogram"] = wandb.Histogram(values)

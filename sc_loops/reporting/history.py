@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import numpy as np
@@ -13,12 +13,17 @@ from sc_loops.correction.gaussian_theory import REGULARISATION, expected_fits
 from sc_loops.data.files import read_samples
 from sc_loops.data.memory import MemoryPolicy
 from sc_loops.data.mixture import synthetic_count
+from sc_loops.data.motion_record import read_motions, read_shown
+from sc_loops.data.motions import Motions
 from sc_loops.evaluation.rewards import slack
 from sc_loops.run import Row, Run
 from sc_loops.samples import Samples
 from sc_loops.theory import curation_path, reward_moments
 
 Array = NDArray[np.float64]
+
+REAL = "/real"
+"""The end of the key under which a row has the real data's own value of a metric, constant over a run."""
 
 # The recursion is exact on the atoms it is given; this many evenly spaced order statistics are as good for a
 # drawing as tens of thousands of samples, and keep the report cheap.
@@ -45,6 +50,11 @@ def keys_of(rows: Sequence[Row], prefix: str) -> list[str]:
     return list(dict.fromkeys(k for row in rows for k in row if k == prefix or k.startswith(f"{prefix}/")))
 
 
+def measured(keys: Iterable[str]) -> list[str]:
+    """Those of ``keys`` that are of samples, and not the real data's own values."""
+    return [key for key in keys if not key.endswith(REAL)]
+
+
 def picked(generations: Sequence[int], most: int) -> list[int]:
     """At most ``most`` of ``generations``, evenly spread, always with the first and the last."""
     if len(generations) <= most:
@@ -56,6 +66,16 @@ def real_samples(run: Run) -> Samples | None:
     """The real samples kept beside the pools to compare with, if there are any."""
     path = run.path / "real.safetensors"
     return read_samples(path) if path.exists() else None
+
+
+def recorded_motions(run: Run) -> Motions | None:
+    """Captions, lengths and units of the motions of ``run``, if it is of motions."""
+    return read_motions(run.path)
+
+
+def shown_motions(run: Run) -> Samples | None:
+    """The real clips of the captions that previews are sampled under first, if the run is of motions."""
+    return read_shown(run.path)
 
 
 def observed(run: Run, generation: int, metric: str, key: str) -> Array | None:

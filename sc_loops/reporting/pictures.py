@@ -1,4 +1,4 @@
-"""Pictures of samples: a grid of images, or a scatter of points, the same frame in every generation."""
+"""Pictures of samples: a grid of images, a scatter of points in one frame for all generations, strips of motions."""
 
 from __future__ import annotations
 
@@ -12,37 +12,49 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+from sc_loops.data.motions import Motions
 from sc_loops.data.pixels import as_float
-from sc_loops.reporting.history import Array, observed, real_samples
+from sc_loops.reporting.history import Array, observed, real_samples, recorded_motions, shown_motions
+from sc_loops.reporting.motion_pictures import sheet
 from sc_loops.run import Run
 
 Pixels = NDArray[np.uint8]
 MAX_TILES, MAX_TILE, MAX_POINTS, SIDE = 36, 64, 2000, 360  # tiles, pixels, points, pixels
 SAMPLES, REAL, BORDER = (47, 102, 144), (154, 165, 177), 228.0
+_NO_FRAME: tuple[Array, float] = (np.zeros(0), 0.0)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Takes the picture of each generation of a run with one frame; ``real`` (N, *shape) or None."""
+    """Takes the picture of each generation of a run with one frame; ``real`` (N, *shape) or None; ``motions`` what is
+    known of motions, where samples are such."""
 
     run: Run
     real: Array | None
     points: bool
     frame: tuple[Array, float]
+    motions: Motions | None = None
 
     @staticmethod
     def of(run: Run) -> Camera | None:
         """The camera for ``run``, or None when it holds nothing to take a picture of (yet)."""
+        if run.facts().get("data/kind") == "motions":
+            motions = recorded_motions(run)
+            return None if motions is None else Camera(run, None, False, _NO_FRAME, motions)
         kept = real_samples(run)
         real = None if kept is None else as_float(kept.x).double().numpy()
         first = real if real is not None else _preview(run, 0)
         if first is None:
             return None
         points = first.ndim == 2
-        return Camera(run, real, points, frame_of(first) if points else (np.zeros(0), 0.0))
+        return Camera(run, real, points, frame_of(first) if points else _NO_FRAME)
 
     def take(self, generation: int) -> Pixels | None:
-        """The picture of the raw samples of ``generation``, with the real points behind them in grey."""
+        """The picture of the raw samples of ``generation``, with the real points behind them in grey; of motions, the
+        first few."""
+        if self.motions is not None:
+            preview = self.run.pool(generation).preview
+            return None if preview is None else sheet(self.motions, preview)
         x = observed(self.run, generation, "points", "x") if self.points else None
         if x is None:  # points that were observed are more than a preview holds
             x = _preview(self.run, generation)
@@ -52,6 +64,9 @@ class Camera:
 
     def take_real(self) -> Pixels | None:
         """The picture of the real data."""
+        if self.motions is not None:
+            shown = shown_motions(self.run)
+            return None if shown is None else sheet(self.motions, shown)
         if self.real is None:
             return None
         return scatter(None, self.real, self.frame) if self.points else image_grid(self.real)

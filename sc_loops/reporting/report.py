@@ -16,17 +16,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from sc_loops.data.files import write_atomically
-from sc_loops.reporting.history import generation_rows
+from sc_loops.reporting.history import REAL, generation_rows, measured
+from sc_loops.reporting.motion_section import scenes
 from sc_loops.reporting.observer import Observer
 from sc_loops.reporting.pictures import Camera, png
 from sc_loops.reporting.sections import picked_generations, sections
-from sc_loops.reporting.wording import change, exact, in_order, meaning, number, symbol
+from sc_loops.reporting.wording import change, exact, family, in_order, meaning, number, symbol
 from sc_loops.run import Row, Run
 
 KEY_QUANTITIES = (
     "reward/mean", "reward/var", "exp_reward/mean", "exp_reward/var", "class_entropy", "wasserstein_2",
-    "energy_distance", "mean_square", "covariance_trace", "frechet_distance", "precision", "recall", "correction",
-    "train/loss",
+    "energy_distance", "mean_square", "covariance_trace", "frechet_distance", "precision", "recall", "physical/error",
+    "r_precision_3", "matching_score", "diversity", "multimodality", "correction", "train/loss",
 )  # fmt: skip
 SHARE = 19  # the time between two drawings, in units of what one takes
 
@@ -79,12 +80,14 @@ def write_report(run: Run) -> Path:
         subtitle=_subtitle(facts),
         status=_status(rows, facts),
         key_numbers=_key_numbers(rows, names),
-        frames=_frames(run, rows),
+        frames=[] if facts.get("data/kind") == "motions" else _frames(run, rows),
+        scenes=scenes(run, rows),
         points=facts.get("data/kind") == "points",
         sections=sections(run, rows),
         ends=[int(rows[i]["generation"]) for i in (0, -1)] if rows else [],
         table=_table(rows, names),
         facts={k: exact(v) for k, v in facts.items() if not isinstance(v, (list, dict))},
+        left_out=facts.get("data/left_out", []),
         config=run.config_path.read_text(encoding="utf-8") if run.config_path.exists() else None,
         environment=_environment(run),
         commands=_commands(run),
@@ -128,11 +131,12 @@ def _key_numbers(rows: Sequence[Row], class_names: Sequence[str]) -> list[dict[s
     found = []
     for wanted in KEY_QUANTITIES:
         keys = dict.fromkeys(k for row in rows for k in row if k == wanted or k.startswith(f"{wanted}/"))
-        for key in keys:
+        for key in measured(key for key in keys if family(key) != "correction/status"):  # which has a panel
+            real = rows[-1].get(key + REAL)
             found.append(
                 {
                     "symbol": symbol(key, class_names),
-                    "meaning": meaning(key),
+                    "meaning": meaning(key) + ("" if real is None else f"; real data: {number(real)}"),
                     "first": number(rows[0].get(key)),
                     "last": number(rows[-1].get(key)),
                     "change": change(rows[-1].get(key), rows[0].get(key)) if len(rows) > 1 else "",
@@ -156,7 +160,7 @@ def _frames(run: Run, rows: Sequence[Row]) -> list[Frame]:
 
 
 def _table(rows: Sequence[Row], class_names: Sequence[str]) -> dict[str, Any]:
-    keys = in_order(list(dict.fromkeys(k for row in rows for k in row if k != "generation")))
+    keys = in_order(measured(dict.fromkeys(k for row in rows for k in row if k != "generation")))
     return {
         "head": [(symbol(key, class_names), key) for key in keys],
         "rows": [(row["generation"], [number(row.get(key)) for key in keys]) for row in rows],

@@ -10,7 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from sc_loops.reporting.figures import PALETTE, Curve, Figure, curves, ridgeline, stacked, svg
-from sc_loops.reporting.history import Array, expected_series, keys_of, picked, rewards, series
+from sc_loops.reporting.history import Array, expected_series, keys_of, measured, picked, rewards, series
+from sc_loops.reporting.motion_panels import caption_panels, correction_panels, physical_panels, with_real
 from sc_loops.reporting.stability import ASSUMPTIONS, admissible_region
 from sc_loops.reporting.wording import class_name, exact, family, symbol
 from sc_loops.run import Row, Run
@@ -51,6 +52,8 @@ def sections(run: Run, rows: Sequence[Row]) -> list[Section]:
         _correction(facts, rows, theory),
         _classes(rows, facts.get("class_names", [])),
         _distances(rows),
+        _captions(rows),
+        _physics(rows),
         _training(run, rows),
     ]
     return [part for part in parts if part.panels]
@@ -135,6 +138,7 @@ def _corrected(rows: Sequence[Row]) -> list[Panel]:
     if len(distance.x):
         caption = "How far corrected samples moved, on average: Euclidean, in the units of the samples."
         panels.append(Panel.of("Distance moved", curves([distance], "distance moved"), caption))
+    panels += [Panel.of(*drawn) for drawn in correction_panels(rows)]
     return panels
 
 
@@ -184,6 +188,22 @@ def _most(layers: list[tuple[str, Array]]) -> list[tuple[str, Array]]:
     return [*(layers[i] for i in shown), (f"{len(layers) - len(shown)} others", others)]
 
 
+def _captions(rows: Sequence[Row]) -> Section:
+    text = (
+        "In the features of an evaluator that was trained to bring a motion and its caption together, for the "
+        "captions that the samples were drawn under. Dashed: the real data's own value."
+    )
+    return Section("Motions and captions", text, [Panel.of(*drawn) for drawn in caption_panels(rows)])
+
+
+def _physics(rows: Sequence[Row]) -> Section:
+    text = (
+        "Of the raw samples. Real motions are not at 0, since their joints are inside the body and they jump: their "
+        "own value, dashed, is the one to be near to."
+    )
+    return Section("Physics", text, [Panel.of(*drawn) for drawn in physical_panels(rows)])
+
+
 def _distances(rows: Sequence[Row]) -> Section:
     panels = []
     words = {
@@ -194,11 +214,11 @@ def _distances(rows: Sequence[Row]) -> Section:
         "frechet_distance": ("Fréchet distance", "Between Gaussians fitted to the features of both"),
     }
     known = {"wasserstein_2/gaussian"}  # to a target that is known: under Correction
-    for key in [k for prefix in words for k in keys_of(rows, prefix) if k not in known]:
-        line = Curve(*series(rows, key))
-        if len(line.x):
+    for key in [k for prefix in words for k in measured(keys_of(rows, prefix)) if k not in known]:
+        if lines := with_real(rows, key):
             title, caption = words[family(key)]
-            figure = curves([line], symbol(key))
+            caption += ". Dashed: between real data" if len(lines) > 1 else ""
+            figure = curves(lines, symbol(key))
             panels.append(Panel.of(f"{title}{_space(key)}", figure, f"{caption}. Lower is better."))
     score = Curve(*series(rows, "inception_score"))
     if len(score.x):

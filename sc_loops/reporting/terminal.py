@@ -11,13 +11,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from sc_loops.disk import free_bytes
-from sc_loops.reporting.history import generation_rows, keys_of
+from sc_loops.reporting.history import generation_rows, keys_of, measured
 from sc_loops.reporting.observer import Observer
 from sc_loops.reporting.wording import change, class_name, count, duration, exact, number, size
 from sc_loops.run import Row, Run
 
 WIDTH = 140
 MOST_LINES = 50  # status lines of a run
+MOST_REASONS = 8  # lines of the banner on what was left out of the data
 TYPICAL = 5  # generations whose time tells how long the next ones take
 
 
@@ -153,6 +154,7 @@ def banner(run: Run, generations: int, start: int) -> Text:
                 f"{len(facts['class_names'])} classes" if facts.get("class_names") else "",
             ],
         ),
+        *(("left out" if i == 0 else "", [line]) for i, line in enumerate(_left_out(facts))),
         (
             "loop",
             [
@@ -192,6 +194,13 @@ def banner(run: Run, generations: int, start: int) -> Text:
         if any(parts):
             text.append(f"  {label:<12}", "dim").append(" · ".join(p for p in parts if p)).append("\n")
     return text
+
+
+def _left_out(facts: Row) -> list[str]:
+    """A line for each kind of reason for which something of the source is not among the data."""
+    lines = [str(line) for line in facts.get("data/left_out", [])]
+    more = len(lines) - MOST_REASONS
+    return lines if more <= 0 else [*lines[:MOST_REASONS], f"and {more} more, see the report"]
 
 
 def _resumes(run: Run, start: int, generations: int) -> bool:
@@ -259,11 +268,26 @@ def _cells(row: Row, previous: Row, generations: int, class_names: Sequence[str]
     distances = [("W2", k) for k in keys_of([row], "wasserstein_2")]
     distances += [("FD", k) for k in keys_of([row], "frechet_distance")]
     distances += [("energy", k) for k in keys_of([row], "energy_distance")]
+    distances = [(name, key) for name, key in distances if measured([key])]
     cells += [Cell(2, _compared(name, row, previous, key)) for name, key in distances[:1]]
+    cells += _motion_cells(row, previous)
     if recalls := keys_of([row], "recall"):
         cells.append(Cell(11, _compared("recall", row, previous, recalls[0])))
     if "seconds/total" in row:
         cells.append(Cell(1, Text(f"{duration(row['seconds/total']):>8}")))
+    return cells
+
+
+def _motion_cells(row: Row, previous: Row) -> list[Cell]:
+    """How physical and how varied motions are, and the most frequent status of correction."""
+    cells = []
+    if "physical/error" in row:
+        cells.append(Cell(3, _compared("error mm", row, previous, "physical/error")))
+    if diversities := measured(keys_of([row], "diversity")):
+        cells.append(Cell(5, _compared("diversity", row, previous, diversities[0])))
+    if shares := {k.rpartition("/")[2]: row[k] for k in measured(keys_of([row], "correction/status"))}:
+        top = max(shares, key=lambda status: shares[status])
+        cells.append(Cell(6, Text.assemble((f"{top:<12} ", "dim"), f"{100 * shares[top]:>3.0f} %")))
     return cells
 
 

@@ -27,6 +27,9 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "correction/share": ("corrected", "share of the samples that were corrected"),
     "correction/failed_share": ("failed", "of the samples picked for correction, the share on which it failed"),
     "correction/distance": ("moved", "mean Euclidean distance by which corrected samples moved"),
+    "correction/error_before": ("error before", "mean physical error of the motions picked for correction, in mm"),
+    "correction/error_after": ("error after", "mean physical error of these motions after correction, in mm"),
+    "correction/status": ("status", "share of the motions picked for correction that ended with a status"),
     "class_entropy": ("class entropy", "entropy of the class shares in nats; 0 is a single class"),
     "class_share": ("share", "share of the raw samples in a class"),
     "wasserstein_2": ("W₂", "Wasserstein-2 distance to held-out real data; 0 is best"),
@@ -36,6 +39,18 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "energy_distance": ("energy distance", "between samples and held-out real data; 0 is best"),
     "frechet_distance": ("FD", "Fréchet distance to held-out real data in feature space; 0 is best"),
     "frechet_distance_error": ("± FD", "standard error of FD, from finitely many samples"),
+    "diversity": ("diversity", "mean distance between the features of two samples; best is the real data's own"),
+    "matching_score": ("matching score", "mean distance between the features of a motion and of its caption"),
+    "r_precision_1": ("R@1", "share of motions whose own caption is the nearest of 32"),
+    "r_precision_2": ("R@2", "share of motions whose own caption is among the 2 nearest of 32"),
+    "r_precision_3": ("R@3", "share of motions whose own caption is among the 3 nearest of 32"),
+    "multimodality": ("multimodality", "mean distance between the features of two motions of one caption"),
+    "physical/error": ("physical error", "penetration, floating and skating added up, in mm"),
+    "physical/penetration": ("penetration", "mean depth of the lowest joint below the floor, in mm"),
+    "physical/floating": ("floating", "mean height of the lowest joint above the floor, in mm"),
+    "physical/skating": ("skating", "mean way that a foot on the floor slides from frame to frame, in mm"),
+    "physical/jerk": ("jerk", "third derivative of the joints' positions, in m/s³"),
+    "physical/self_penetration": ("self-penetration", "mean depth to which limbs are inside one another, in mm"),
     "fid": ("FID", "Fréchet Inception distance to real images; 0 is best"),
     "kid": ("KID", "kernel Inception distance to real images; 0 is best"),
     "kid_std": ("± KID", "standard deviation of KID over its subsets"),
@@ -57,8 +72,10 @@ ROUNDING = 1e-12  # what is smaller is written as zero
 
 
 def family(key: str) -> str:
-    """The entry of ``QUANTITIES`` that describes ``key``, or ``key`` itself."""
-    return key if key in QUANTITIES else key.split("/", 1)[0]
+    """The entry of ``QUANTITIES`` that describes ``key``: the longest that it starts with; or else its first part."""
+    parts = key.split("/")
+    starts = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((start for start in starts if start in QUANTITIES), parts[0])
 
 
 def symbol(key: str, class_names: Sequence[str] = ()) -> str:
