@@ -22,6 +22,7 @@ from benchmarks import (
     image_sampling,
     loader,
     memory,
+    motion_speed,
     precision,
     reference_cifar,
     reference_generation,
@@ -254,3 +255,19 @@ def test_the_cheapest_solver_is_the_one_of_few_evaluations_near_dopri5() -> None
 def test_memory_does_not_grow_with_the_pool() -> None:
     few, many = (memory.peak_of_a_process(samples, 0) for samples in (10**4, 10**6))
     assert many - few <= memory.ALLOWANCE
+
+
+def test_motions_cost_a_fraction_of_the_published_way() -> None:
+    found = motion_speed.counts()
+    assert found == {"published": 2 * 64 * 1000, "ours": 65 * 50}
+    small = motion_speed.Setting(batch=2, prompts=3, frames=16, width=32, layers=1, text_layers=1)
+    assert cpu_ratio(*interleaved(motion_speed.trainers(small), rounds=2).values()) >= 1.5
+    assert cpu_ratio(*interleaved(motion_speed.samplers(small, 50), rounds=1).values()) >= 20
+
+
+def test_the_published_motion_network_has_its_published_size() -> None:
+    network = motion_speed.Published(motion_speed.Setting(text_layers=1))
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 17_880_327
+    data = motion_speed.motion_data(2, 16)
+    ours = motion_speed.our_model(motion_speed.Setting(), data)
+    assert sum(p.numel() for p in ours.parameters()) == 17_880_327
