@@ -32,6 +32,7 @@ def humanml3d(
     min_frames: int = 40,
     max_frames: int = 196,
     crop: bool = False,
+    source: str | None = None,
     seed: int = 0,
 ) -> RealData:
     """The motions of ``train.txt``, with those of ``test.txt`` held out: ``(N, T, 263)``, 20 frames a second.
@@ -49,6 +50,8 @@ def humanml3d(
         min_frames: shorter motions are left out.
         max_frames: motions longer by more than 3 frames are left out. A multiple of 4.
         crop: instead keep the first ``max_frames`` frames of those.
+        source: use only clips whose ``source_path`` in HumanML3D's ``index.csv`` (in the folder or the one above it)
+            contains this, as ``BMLmovi``.
         seed: of the draw.
 
     Raises:
@@ -59,6 +62,7 @@ def humanml3d(
     require(max_frames >= 4 and max_frames % 4 == 0, "max_frames", max_frames, "a multiple of 4, at least 4")
     require(4 <= min_frames <= max_frames, "min_frames", min_frames, f"from 4 to max_frames, {max_frames}")
     folder = _Folder(Path(root).expanduser(), min_frames, max_frames, crop)
+    folder.choose(source)
     train = folder.part("train", train_size, seed)
     test = folder.part("test", test_size, seed)
     mean, std = folder.units(seed)
@@ -83,6 +87,7 @@ class _Folder:
     max_frames: int
     crop: bool
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    chosen: set[str] | None = None  # the names that are looked at; None for all
 
     def __post_init__(self) -> None:
         missing = [name for name in ("train.txt", "test.txt", "new_joint_vecs", "texts") if not self._has(name)]
@@ -91,6 +96,23 @@ class _Folder:
             raise InvalidValue("root", found=found, expected=_LAYOUT, do="give data.root=... of such a folder")
         self.actions = self._actions()
         self.action_names = tuple(sorted(set(self.actions.values())))
+
+    def choose(self, source: str | None) -> None:
+        """From now on leave out of the lists what ``index.csv`` does not trace back to ``source``."""
+        if source is None:
+            return
+        path = next((p for p in (self.root / "index.csv", self.root.parent / "index.csv") if p.is_file()), None)
+        expected = "HumanML3D's index.csv, with source_path and new_name, there or in the folder above"
+        require(path is not None, "source", source, expected, "add the file, or leave source out")
+        assert path is not None
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if source in row["source_path"]]
+            chosen = {Path(row["new_name"]).stem for row in rows}
+        except (OSError, UnicodeError, csv.Error, KeyError, TypeError) as error:
+            raise InvalidValue("source", found=f"{path}: {error!r}", expected=expected) from error
+        require(bool(chosen), "source", source, f"part of a source_path in {path}")
+        self.chosen = chosen | {f"M{name}" for name in chosen}
 
     def _has(self, name: str) -> bool:
         return (self.root / name).exists()
@@ -121,7 +143,7 @@ class _Folder:
             raise InvalidValue(
                 "root", found=f"{part}.txt: {error}", expected="a list of names, one a line"
             ) from error
-        return list(dict.fromkeys(lines))
+        return [name for name in dict.fromkeys(lines) if self.chosen is None or name in self.chosen]
 
     def units(self, seed: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation, ``(263,)`` each."""

@@ -133,7 +133,7 @@ def test_a_piece_with_its_own_captions_is_a_motion(folder: Folder) -> None:
     assert data.left_out == ("shorter than 40 frames: 1 clip (clip/2)",)
 
 
-def names_of(root: Path, **options: int) -> list[str]:
+def names_of(root: Path, **options: int | str) -> list[str]:
     data = humanml3d(root=str(root), **options)  # type: ignore[arg-type]
     assert data.motions is not None
     assert data.train.condition is not None
@@ -226,7 +226,7 @@ def test_deviations_that_cannot_be(folder: Folder, values: np.ndarray) -> None:
 def test_its_options_are_a_configs() -> None:
     assert schema.resolve(humanml3d, {"root": "data/motions", "train_size": 64}) == {
         "root": "data/motions", "train_size": 64, "test_size": None, "min_frames": 40, "max_frames": 196,
-        "crop": False, "seed": 0,
+        "crop": False, "source": None, "seed": 0,
     }  # fmt: skip
 
 
@@ -255,3 +255,21 @@ def test_official_samples_in_official_units(tmp_path: Path) -> None:
     for samples in (data.train, data.test):
         assert samples.x.abs().mean() < 1.5
     torch.testing.assert_close(data.motions.std, torch.from_numpy(np.load(SHARED / "Std.npy")).float())
+
+
+def test_a_source_chooses_clips_and_their_mirrors(folder: Folder) -> None:
+    for name in ("000001", "M000001", "000002"):
+        folder.add(name)
+    folder.add("000003", part="test")
+    table = "source_path,start_frame,end_frame,new_name\n"
+    table += "".join(
+        f"./pose_data/{source}/x.npy,0,-1,{name}.npy\n"
+        for source, name in (("BMLmovi", "000001"), ("KIT", "000002"), ("BMLmovi", "000003"))
+    )
+    (folder.root.parent / "index.csv").write_text(table)  # beside HumanML3D/, as it is published
+    assert names_of(folder.root, source="BMLmovi") == ["000001", "M000001"]
+    with pytest.raises(InvalidValue, match="part of a source_path"):
+        humanml3d(root=str(folder.root), source="CMU")
+    (folder.root.parent / "index.csv").unlink()
+    with pytest.raises(InvalidValue, match=r"index\.csv"):
+        humanml3d(root=str(folder.root), source="BMLmovi")
