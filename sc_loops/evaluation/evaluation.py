@@ -15,6 +15,7 @@ from sc_loops.errors import blaming, require, within
 from sc_loops.evaluation.classes import ClassShares
 from sc_loops.evaluation.images import ImageDistances
 from sc_loops.evaluation.metric import Metric
+from sc_loops.evaluation.physical import PhysicalErrorsOfMotions
 from sc_loops.evaluation.points import PointDistances
 from sc_loops.evaluation.rewards import RewardStatistics
 from sc_loops.networks.classifier import Classifier
@@ -24,7 +25,7 @@ from sc_loops.samples import Observation, Samples
 class Evaluation:
     """The metrics that suit the data and what else is there, and the user's own.
 
-    Points have energy and Wasserstein distance; a classifier adds the shares of the classes and, for images,
+    Points have energy and Wasserstein distance; motions have physical errors; a classifier adds the shares of the classes and, for images,
     Fréchet distance, precision and recall in its feature space; a reward adds the statistics of the raw
     samples' rewards and of those that came out of the stages with a reward.
 
@@ -65,6 +66,8 @@ class Evaluation:
             defaults.append(ClassShares(classifier))
         if data.kind == "points":
             defaults.append(PointDistances(data, limit=samples))
+        elif data.kind == "motions":
+            defaults.append(PhysicalErrorsOfMotions(data, limit=samples))
         elif classifier is not None:
             defaults.append(ImageDistances(data, classifier, limit=samples, neighbours=neighbours))
         self.metrics: list[Metric] = list({metric.name: metric for metric in [*defaults, *own]}.values())

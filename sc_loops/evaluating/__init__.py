@@ -1,0 +1,1 @@
+"""Measuring one generation of a run again and again, on held-out captions."""
