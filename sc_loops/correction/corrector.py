@@ -3,6 +3,9 @@ what it returns."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -36,10 +39,55 @@ class PreparedCorrector(Corrector, Protocol):
         called without does without the cache."""
 
 
+@runtime_checkable
+class ReportingCorrector(Corrector, Protocol):
+    """A corrector that says of each sample what it did: it returns Samples (alone or in the pair) with columns.
+
+    These go into the pool beside the samples. One that was not picked has nan there, -1 or false.
+
+    Attributes:
+        reports: the columns by name, each ``(N,)`` of this type.
+    """
+
+    reports: Mapping[str, torch.dtype]
+
+    def observe(self, columns: dict[str, Tensor]) -> Tensor:
+        """``(m,)`` float64, of the columns ``(k,)`` of a chunk's picked samples: what is added up over the chunks."""
+        ...
+
+    def summarise(self, sums: Tensor) -> dict[str, float]:
+        """The numbers of a generation, ``correction/...``, from the sum of what ``observe`` returned."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """What a corrector returned.
+
+    Attributes:
+        x: ``(N, *shape)`` float32.
+        success: ``(N,)`` bool; x means nothing where it is false.
+        columns: those of a ``ReportingCorrector``.
+    """
+
+    x: Tensor
+    success: Tensor
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+
+def unpicked(n: int, reports: Mapping[str, torch.dtype], device: torch.device) -> dict[str, Tensor]:
+    """The columns ``reports`` of ``n`` samples that were not corrected."""
+
+    def fill(dtype: torch.dtype) -> float | int | bool:
+        return math.nan if dtype.is_floating_point else False if dtype == torch.bool else -1
+
+    return {name: torch.full((n,), fill(dtype), dtype=dtype, device=device) for name, dtype in reports.items()}
+
+
 def corrected(
     corrector: Corrector, samples: Samples, generator: torch.Generator, where: str, error: type[Complaint]
-) -> tuple[Tensor, Tensor]:
-    """What ``corrector`` makes of ``samples``: x ``(N, *shape)`` float32, and ``(N,)`` bool, where it succeeded.
+) -> Corrected:
+    """What ``corrector`` makes of ``samples``.
 
     Args:
         where: what the message names as its place.
@@ -74,4 +122,14 @@ def corrected(
     )
     bad = int((~x.flatten(1).isfinite().all(dim=1) & success).sum())
     require(not bad, f"{bad} of {len(x)} samples with NaN or infinity, which count as corrected")
-    return x.float(), success
+    columns: dict[str, Tensor] = {}
+    if isinstance(corrector, ReportingCorrector):
+        columns = result.columns if isinstance(result, Samples) else {}
+        missing = [f"{k} {dtype}" for k, dtype in corrector.reports.items() if not _is(columns.get(k), dtype, len(x))]
+        require(not missing, f"no columns ({len(x)},) of {', '.join(missing)}, which it says it reports")
+        columns = {name: columns[name] for name in corrector.reports}
+    return Corrected(x.float(), success, columns)
+
+
+def _is(column: Tensor | None, dtype: torch.dtype, n: int) -> bool:
+    return isinstance(column, Tensor) and column.shape == (n,) and column.dtype == dtype

@@ -11,7 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sc_loops.correction.corrector import Corrector, PreparedCorrector, corrected
+from sc_loops.correction.corrector import (
+    Corrected,
+    Corrector,
+    PreparedCorrector,
+    ReportingCorrector,
+    corrected,
+    unpicked,
+)
 from sc_loops.curation.stage import Stage
 from sc_loops.errors import Complaint, InvalidValue, RunError, require
 from sc_loops.samples import Observation, Samples
@@ -34,7 +41,8 @@ class Correct(Stage):
             (``drop``) or goes to ``fallback``.
         fallback: another corrector, for ``fallback``; a sample on which that fails too stays as it was.
 
-    A corrector that fails on all of a chunk's picked samples (more than a few) is a ``RunError``.
+    A corrector that fails on all of a chunk's picked samples (more than a few) is a ``RunError``, unless it reports
+    what it did (``ReportingCorrector``); its columns then go into the pool, and its numbers into the row.
     """
 
     def __init__(
@@ -66,7 +74,7 @@ class Correct(Stage):
             if corrector is not None:
                 generator = torch.Generator(real.x.device).manual_seed(0)
                 where = f"{name}, tried on {len(real)} real samples"
-                _, success = corrected(corrector, real, generator, where, InvalidValue)
+                success = corrected(corrector, real, generator, where, InvalidValue).success
                 _require_some(success, where, InvalidValue)
 
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
@@ -78,12 +86,18 @@ class Correct(Stage):
         n, device = len(samples), samples.x.device
         picked = torch.rand(n, generator=generator, device=device) < self.share
         before = samples[picked]
-        after, success = self._correct(before, generator)
+        done = self._correct(before, generator)
+        after, success = done.x, done.success
         moved = torch.linalg.vector_norm((after - before.x).flatten(1).double(), dim=1)
         note = _counts(n, len(before), int((~success).sum()), float(moved[success].sum()))
         x = samples.x.clone()
         x[picked] = torch.where(success.view(-1, *(1,) * (x.ndim - 1)), after, before.x)
         columns = {name: column for name, column in samples.columns.items() if name != "reward"}
+        if self._reporter is not None:
+            note["report"] = self._reporter.observe({name: c.cpu() for name, c in done.columns.items()})
+            columns |= unpicked(n, self._reporter.reports, device)
+            for name, column in done.columns.items():
+                columns[name][picked] = column.to(device)
         result = Samples(x, samples.condition, columns)
         if self.on_failure == "drop":
             stays = torch.ones(n, dtype=torch.bool, device=device)
@@ -94,24 +108,34 @@ class Correct(Stage):
     def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
         total, picked, failed, distance = torch.stack([o["counts"] for o in observations]).sum(dim=0).tolist()
         done = picked - failed
+        reports = [o["report"] for o in observations if "report" in o]
+        told = self._reporter.summarise(torch.stack(reports).sum(dim=0)) if self._reporter and reports else {}
         return {
+            **told,
             "correction/share": done / total if total else 0.0,
             "correction/failed_share": failed / picked if picked else 0.0,
             "correction/distance": distance / done if done else 0.0,
         }
 
-    def _correct(self, samples: Samples, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The corrected x, and where a corrector succeeded."""
+    @property
+    def _reporter(self) -> ReportingCorrector | None:
+        return self.corrector if isinstance(self.corrector, ReportingCorrector) else None
+
+    def _correct(self, samples: Samples, generator: torch.Generator) -> Corrected:
         if not len(samples):
-            return samples.x, torch.ones(0, dtype=torch.bool, device=samples.x.device)
-        x, success = corrected(self.corrector, samples, generator, "the corrector", RunError)
-        if self.fallback is not None and not bool(success.all()):
-            failed = ~success
-            again, saved = corrected(self.fallback, samples[failed], generator, "the fallback corrector", RunError)
-            x, success = x.clone(), success.clone()
-            x[failed], success[failed] = again, saved
-        _require_some(success, "the corrector", RunError)
-        return x, success
+            device = samples.x.device
+            columns = unpicked(0, self._reporter.reports, device) if self._reporter is not None else {}
+            return Corrected(samples.x, torch.ones(0, dtype=torch.bool, device=device), columns)
+        done = corrected(self.corrector, samples, generator, "the corrector", RunError)
+        if self.fallback is not None and not bool(done.success.all()):
+            failed = ~done.success
+            again = corrected(self.fallback, samples[failed], generator, "the fallback corrector", RunError)
+            x, success = done.x.clone(), done.success.clone()
+            x[failed], success[failed] = again.x, again.success
+            done = Corrected(x, success, done.columns)
+        if self._reporter is None:
+            _require_some(done.success, "the corrector", RunError)
+        return done
 
 
 def _require_some(success: Tensor, where: str, error: type[Complaint]) -> None:

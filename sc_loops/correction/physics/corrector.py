@@ -1,0 +1,139 @@
+"""``Physics``: the corrector that makes motions ones that a body could have made."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sc_loops.correction.physics.clips import Job, Result, carry_out, lost, standing_toe_height
+from sc_loops.correction.physics.outcome import CHANGED, STATUSES, Array, Method
+from sc_loops.correction.physics.workers import Workers, available_cores
+from sc_loops.data.real import RealData
+from sc_loops.errors import InvalidValue, blaming, require
+from sc_loops.evaluation.distances import evenly
+from sc_loops.samples import Samples
+
+_log = logging.getLogger(__name__)
+
+NUMBERS = ("error_before", "error_after", "residual_force", "track_mm")
+_LOOKED_AT = 200  # real motions, for how high toes stand
+
+
+class Physics:
+    """Makes motions physically plausible, one by one; the corrector of Gillman et al. 2024 for human motion, with a
+    simulation in MuJoCo instead of a trained imitator.
+
+    A motion that is valid already comes back bit by bit. Others are low-passed, put on the floor, freed of drift and
+    given feet that stand (``kinematic``, which needs no simulator), then simulated: pulled along by soft constraints
+    (``soft``), or executed by a body with bounded residual forces (``physics``). What a method makes counts only if
+    it is valid and has no larger physical error than the input; else a simpler method follows, and at last the motion
+    is kept as it is. So correcting twice is correcting once. The outcome depends neither on the number of
+    processes nor on that of threads.
+
+    Each motion's ``status`` (an index of ``STATUSES``), ``error_before`` and ``error_after`` (PhysDiff's physical
+    error, mm), ``residual_force`` (body weights) and ``track_mm`` (how far the simulation is from what it was to
+    follow) become columns of the pool. ``kept`` and ``rejected`` count as failures. A row has
+    ``correction/status/<status>``, shares of the motions that were looked at, and the means
+    ``correction/error_before`` and ``correction/error_after``.
+
+    Args:
+        data: motions, whose lengths and units are used.
+        method: ``kinematic``, ``soft`` or ``physics``.
+        workers: processes; by default one a core. With 1 it is done in this process.
+        policy: your own imitator, as ``module:function``, from joints ``(T, 22, 3)`` in metres, y up, 20 frames a
+            second, to the same; it is tried before the method's own simulation.
+    """
+
+    reports = {"status": torch.int64} | dict.fromkeys(NUMBERS, torch.float32)
+
+    def __init__(
+        self, data: RealData, *, method: Method = "soft", workers: int | None = None, policy: str | None = None
+    ) -> None:
+        require(data.kind == "motions", "corrector", f"physics for {data.kind}", "data of motions")
+        require(workers is None or workers >= 1, "workers", workers, "an integer of at least 1")
+        if method != "kinematic":
+            from sc_loops.correction.physics.body import simulator
+
+            simulator()
+        if policy is not None:
+            _require_policy(policy)
+        assert data.motions is not None
+        self._motions, self._method, self._policy = data.motions, method, policy
+        self._real = data.train[evenly(torch.arange(len(data.train)), _LOOKED_AT)]
+        self._count = workers or available_cores()
+        self._workers = Workers(self._count, carry_out)
+
+    def __call__(self, samples: Samples, generator: torch.Generator) -> tuple[Samples, Tensor]:
+        results = self._results(self._jobs(samples))
+        x = samples.x.clone()
+        for row, result in zip(x, results, strict=True):
+            if result.vectors is not None:
+                new = self._motions.normalised(torch.from_numpy(result.vectors))
+                row[: len(new)] = new.to(row)
+                row[len(new) :] = 0
+            if result.status in ("kept", "rejected"):
+                _log.debug("a motion is %s: %s", result.status, result.reason)
+        status = torch.tensor([STATUSES.index(result.status) for result in results], dtype=torch.int64)
+        numbers = torch.tensor(
+            [[r.before, r.after, r.residual_force, r.track_mm] for r in results], dtype=torch.float32
+        ).reshape(len(results), len(NUMBERS))
+        columns = {"status": status, **dict(zip(NUMBERS, numbers.T.contiguous(), strict=True))}
+        success = torch.tensor([r.status == "valid" or r.status in CHANGED for r in results], dtype=torch.bool)
+        done = Samples(x, samples.condition, {name: c.to(x.device) for name, c in columns.items()})
+        return done, success.to(x.device)
+
+    def observe(self, columns: dict[str, Tensor]) -> Tensor:
+        """How many there are of each status, how many have an error, and the sums of these before and after."""
+        counts = torch.bincount(columns["status"], minlength=len(STATUSES)).double()
+        before, after = columns["error_before"].double(), columns["error_after"].double()
+        known = before.isfinite() & after.isfinite()
+        return torch.cat([counts, torch.stack([known.sum().double(), before[known].sum(), after[known].sum()])])
+
+    def summarise(self, sums: Tensor) -> dict[str, float]:
+        counts, (known, before, after) = sums[: len(STATUSES)], sums[len(STATUSES) :].tolist()
+        shares = (counts / counts.sum().clamp(min=1)).tolist()
+        row = {f"correction/status/{status}": share for status, share in zip(STATUSES, shares, strict=True)}
+        if known:
+            row |= {"correction/error_before": before / known, "correction/error_after": after / known}
+        return row
+
+    def close(self) -> None:
+        """End the processes, which else end with this one."""
+        self._workers.close()
+
+    def _jobs(self, samples: Samples) -> list[Job]:
+        if samples.condition is None:
+            raise InvalidValue(
+                "corrector", found="samples without condition", expected="motions, with their captions"
+            )
+        clips = self._clips(samples)
+        return [Job(vectors, self._method, self._toe_height, self._policy) for vectors in clips]
+
+    def _clips(self, samples: Samples) -> list[Array]:
+        """``(T, 263)`` float64 of each, not normalised, without padding."""
+        assert samples.condition is not None
+        lengths = self._motions.lengths_of(samples.condition).tolist()
+        x = samples.x.detach().cpu().double()
+        return [self._motions.vectors(row[:length]).numpy() for row, length in zip(x, lengths, strict=True)]
+
+    @cached_property
+    def _toe_height(self) -> float:
+        """Where the toes of the real motions stand, so that corrected ones stand as high."""
+        return standing_toe_height(self._clips(self._real))
+
+    def _results(self, jobs: list[Job]) -> list[Result]:
+        if self._count == 1 or len(jobs) == 1:
+            return [carry_out(job) for job in jobs]
+        return self._workers.map(jobs, lost)
+
+
+def _require_policy(policy: str) -> None:
+    module, colon, name = policy.partition(":")
+    require(bool(module and colon and name), "policy", policy, "'module:function'")
+    with blaming("policy", "a module that can be imported, with a function of that name"):
+        function = getattr(importlib.import_module(module), name)
+    require(callable(function), "policy", policy, "a function")
