@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
+
+import numpy as np
 
 from sc_loops.evaluating.evaluation import Record
 from sc_loops.reporting.wording import in_order, number, symbol
@@ -13,8 +14,8 @@ QUANTILE = 1.96  # of the normal distribution: 95 % within
 
 def interval(values: list[float]) -> tuple[float, float]:
     """The mean of R repeats and the half width of its 95 % confidence interval, 1.96 sd / sqrt(R), nan for R = 1."""
-    mean = statistics.fmean(values)
-    return mean, QUANTILE * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan  # statistics.stdev raises on nan
+    return float(np.mean(values)), QUANTILE * spread / math.sqrt(len(values))
 
 
 def table(record: Record) -> str:
