@@ -10,8 +10,10 @@ import torch
 
 from sc_loops.correction.physics.contacts import episodes, noise_level, own_skating, stances
 from sc_loops.correction.physics.floor import drift, floor_curve
+from sc_loops.correction.physics.gate import LIMITS, MARGIN, measures
 from sc_loops.correction.physics.kinematic import CLEARANCE, kinematic
 from sc_loops.correction.physics.legs import bent
+from sc_loops.correction.physics.methods import correct
 from sc_loops.correction.physics.outcome import STANCE_JOINTS
 from sc_loops.correction.physics.overlaps import legs_apart, separated
 from sc_loops.motion.bones import LENGTHS
@@ -170,3 +172,13 @@ def test_legs_that_cross_come_apart() -> None:
     others = [j for j in range(22) if j not in (4, 5, 7, 8, 10, 11)]
     np.testing.assert_array_equal(apart[:, others], joints[:, others])
     assert legs_apart(clip("walk")) is clip("walk")
+
+
+@pytest.mark.parametrize("action", ["walk", "side step", "turn"])
+def test_what_one_pass_does_not_mend_further_ones_do(action: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.06, clip(action).shape)
+    once = kinematic(clip(action) + noise)
+    assert measures(once.joints).beyond(LIMITS, MARGIN)
+    outcome = correct(clip(action) + noise, "kinematic")
+    assert outcome.status == "kinematic"
+    assert not measures(outcome.joints).beyond(LIMITS, MARGIN)
