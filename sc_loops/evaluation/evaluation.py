@@ -25,9 +25,9 @@ from sc_loops.samples import Observation, Samples
 class Evaluation:
     """The metrics that suit the data and what else is there, and the user's own.
 
-    Points have energy and Wasserstein distance; motions have physical errors; a classifier adds the shares of the classes and, for images,
-    Fréchet distance, precision and recall in its feature space; a reward adds the statistics of the raw
-    samples' rewards and of those that came out of the stages with a reward.
+    Points have energy and Wasserstein distance; motions have physical errors; a classifier adds the shares of the
+    classes and, for images, Fréchet distance, precision and recall in its feature space; a reward adds the statistics
+    of the raw samples' rewards and of those that came out of the stages with a reward.
 
     Args:
         data: the real data; held-out samples are what is compared with.
