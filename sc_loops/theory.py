@@ -37,17 +37,24 @@ TAIL_BELOW, TAIL_ABOVE = 37.0, 4.0
 BLOCK_SIZE = 1 << 20  # elements of one (nodes, N) block: 8 MiB
 
 
-def tilting(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int) -> Vector:
+def tilting(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int, flipped: float = 0.0) -> Vector:
     """H_K(x) = E_{x_1..x_{K-1} ~ p}[K e^{r(x)} / (e^{r(x)} + Σ_i e^{r(x_i)})] (Eq. 6), exact to about 1e-13.
 
     1/v = ∫ e^{-uv} du turns the expectation over K-1 draws into one integral, at O(N) a node for every K:
     H_K(x) = K e^{r(x)} ∫_0^∞ e^{-u e^{r(x)}} φ(u)^{K-1} du, with φ(u) = E_{y~p}[e^{-u e^{r(y)}}].
+
+    Whoever flips a share f of the choices, which then follow -r, tilts by (1-f) H_K[r] + f H_K[-r]; several rewards
+    that each decide a share w_i of the choices tilt by Σ w_i H_K[r_i]: the choices are independent of one another.
 
     Returns:
         (N,), in [0, K], with Σ p H_K = 1. Atoms of probability zero have a value too.
     """
     p, r = _atoms(probabilities, rewards)
     _require_choices(choices)
+    require(0 <= flipped <= 1, "flipped", flipped, "a share in [0, 1]")
+    if flipped:
+        straight, reversed_ = tilting(p, r, choices=choices), tilting(p, -r, choices=choices)
+        return (1 - flipped) * straight + flipped * reversed_
     nodes, integral = _nodes(r, choices), np.zeros_like(r)
     rows = max(1, BLOCK_SIZE // len(r))
     for start in range(0, len(nodes), rows):
@@ -63,13 +70,28 @@ def tilting_of_samples(rewards: ArrayLike, *, choices: int) -> Vector:
     return tilting(np.full(len(r), 1 / len(r)), r, choices=choices)
 
 
-def curation_step(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int) -> Vector:
+def curation_step(probabilities: ArrayLike, rewards: ArrayLike, *, choices: int, flipped: float = 0.0) -> Vector:
     """p H_K, (N,): the distribution of what K-choice keeps of p (Eq. 6, λ = inf). It is at most K p."""
-    return _distribution(probabilities) * tilting(probabilities, rewards, choices=choices)
+    return _distribution(probabilities) * tilting(probabilities, rewards, choices=choices, flipped=flipped)
+
+
+def plural_curation_step(probabilities: ArrayLike, rewards: ArrayLike, shares: ArrayLike, *, choices: int) -> Vector:
+    """p Σ_i w_i H_K[r_i], (N,), where each of M rewards ``(M, N)`` decides a share w_i of the choices, ``(M,)``."""
+    weights = _distribution(shares, "shares")
+    several = [_vector(r, "rewards") for r in np.atleast_2d(np.asarray(rewards, dtype=float))]
+    require(len(several) == len(weights), "shares", len(weights), f"one share for each of the {len(several)} rewards")
+    steps = [curation_step(probabilities, r, choices=choices) for r in several]
+    return np.asarray(weights @ np.array(steps))
 
 
 def curation_path(
-    probabilities: ArrayLike, rewards: ArrayLike, *, choices: int, synthetic_ratio: float, generations: int
+    probabilities: ArrayLike,
+    rewards: ArrayLike,
+    *,
+    choices: int,
+    synthetic_ratio: float,
+    generations: int,
+    flipped: float = 0.0,
 ) -> list[Vector]:
     """p_0 .. p_T, T = ``generations``, for p_0 = p_ref: the maximisers of Eq. 3, generation 0 first.
 
@@ -81,7 +103,7 @@ def curation_path(
     path = [_atoms(probabilities, rewards)[0]]
     real = 1 / (1 + synthetic_ratio)
     for _ in range(generations):
-        path.append(real * path[0] + (1 - real) * curation_step(path[-1], rewards, choices=choices))
+        path.append(real * path[0] + (1 - real) * curation_step(path[-1], rewards, choices=choices, flipped=flipped))
     return path
 
 

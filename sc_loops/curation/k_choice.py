@@ -27,14 +27,17 @@ class Curate(Stage):
             over. If given, each comparison draws its K candidates from its chunk, without replacement within
             the comparison and independently of the others, so a sample may be kept more than once; the chunks
             keep exactly ``kept`` together, as long as no earlier stage removed samples.
+        flipped: in [0, 1], the share of comparisons that an adversary flips: they keep by softmax(-r), which of two
+            candidates is the other one (Wei and Zhang 2025, arXiv 2505.09768).
 
     A chunk of fewer than K samples is a ``RunError``.
     """
 
-    def __init__(self, reward: Reward, *, choices: int, kept: int | None = None) -> None:
+    def __init__(self, reward: Reward, *, choices: int, kept: int | None = None, flipped: float = 0.0) -> None:
         require(choices >= 1, "choices", choices, "an integer of at least 1")
         require(kept is None or kept >= 1, "kept", kept, "an integer of at least 1")
-        self.reward, self.choices, self.kept = reward, choices, kept
+        require(0 <= flipped <= 1, "flipped", flipped, "a share of the comparisons, in [0, 1]")
+        self.reward, self.choices, self.kept, self.flipped = reward, choices, kept, flipped
         self.fewest = choices
         self._total: int | None = None
         self._owns_column = True
@@ -63,14 +66,23 @@ class Curate(Stage):
                 expected=f"at least choices = {self.choices} samples in every chunk",
                 do="draw samples in chunks that are a multiple of choices, or lower choices",
             )
-        samples, reward = self._scored(samples)
+        samples, rewards = self._scored(samples)
         if self.kept is None:
             candidates = disjoint_groups(len(samples), self.choices, generator)
         else:
             count = self._quota(samples.columns["index"])
             candidates = random_subsets(len(samples), self.choices, count, generator)
-        winners = luce_choice(reward[candidates], generator)
+        seen = self._judged(rewards, candidates, generator)
+        winners = luce_choice(seen, generator)
         return samples[candidates.gather(1, winners[:, None]).squeeze(1)]
+
+    def _judged(self, rewards: Tensor, candidates: Tensor, generator: torch.Generator) -> Tensor:
+        """``(M, K)``: by what each comparison keeps one of its ``candidates (M, K)``, of all rewards ``(N,)``."""
+        seen = rewards[candidates]
+        if not self.flipped:
+            return seen
+        flips = torch.rand(len(seen), 1, generator=generator, device=seen.device) < self.flipped
+        return torch.where(flips, -seen, seen)
 
     def _scored(self, samples: Samples) -> tuple[Samples, Tensor]:
         """The samples and their rewards, which are the column ``reward`` unless that is another reward's."""

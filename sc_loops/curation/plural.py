@@ -1,0 +1,54 @@
+"""``PluralCurate``: curation by people who do not want the same."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sc_loops.curation.k_choice import Curate
+from sc_loops.curation.reward import Reward
+from sc_loops.curation.rewards import checked
+from sc_loops.errors import RunError, require
+from sc_loops.samples import Samples
+
+
+class PluralCurate(Curate):
+    """K-choice in which each comparison is decided by one of several rewards, drawn by their shares.
+
+    The expected tilting is Σ_i w_i H_K[r_i] (``theory.plural_curation_step``): what one group does not want another
+    one keeps, so a single preference does not take over (Zhao et al. 2025, arXiv 2511.09002; arXiv 2605.07724). Each
+    reward is computed on every sample. The column ``reward``, where there is one, stays that of the experiment.
+
+    Args:
+        rewards: the rewards.
+        shares: w_i >= 0 of the comparisons, one for each reward, with sum 1; by default all the same.
+        choices, kept: see ``Curate``.
+    """
+
+    def __init__(
+        self,
+        *,
+        rewards: list[Reward],
+        shares: list[float] | None = None,
+        choices: int,
+        kept: int | None = None,
+    ) -> None:
+        require(len(rewards) >= 1, "rewards", rewards, "at least one reward")
+        super().__init__(rewards[0], choices=choices, kept=kept)
+        shares = [1 / len(rewards)] * len(rewards) if shares is None else shares
+        require(len(shares) == len(rewards), "shares", shares, f"one number for each of the {len(rewards)} rewards")
+        possible = all(share >= 0 for share in shares) and math.isclose(sum(shares), 1, abs_tol=1e-6)
+        require(possible, "shares", shares, "numbers >= 0 that sum to 1")
+        self.rewards, self.shares = rewards, shares
+
+    def _scored(self, samples: Samples) -> tuple[Samples, Tensor]:
+        """The samples as they are and all rewards ``(M, N)``."""
+        scores = [checked(reward, samples.x, "a reward of plural_choice", RunError) for reward in self.rewards]
+        return samples, torch.stack(scores)
+
+    def _judged(self, rewards: Tensor, candidates: Tensor, generator: torch.Generator) -> Tensor:
+        weights = torch.tensor(self.shares, dtype=torch.float64, device=rewards.device)
+        judges = torch.multinomial(weights, len(candidates), replacement=True, generator=generator)
+        return rewards[judges[:, None], candidates]
