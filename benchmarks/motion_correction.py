@@ -205,22 +205,8 @@ def tasks_of(roots: Sequence[Path], clips: int, methods: tuple[Method, ...]) -> 
 
 
 COLUMNS = (
-    *(
-        "pen",
-        "float",
-        "skate",
-        "error",
-        "jerk",
-        "selfpen",
-        "dynF",
-        "mm",
-        "falls",
-        "pass",
-        "worse",
-        "fixed",
-        "clips/s",
-    ),
-)
+    "pen", "float", "skate", "error", "jerk", "selfpen", "dynF", "mm", "falls", "pass", "worse", "fixed", "clips/s"
+)  # fmt: skip
 HEADER = f"| way | method | {' | '.join(COLUMNS)} | status |\n|---|---|{'---:|' * len(COLUMNS)}---|"
 
 

@@ -63,6 +63,7 @@ def humanml3d(
     require(4 <= min_frames <= max_frames, "min_frames", min_frames, f"from 4 to max_frames, {max_frames}")
     folder = _Folder(Path(root).expanduser(), min_frames, max_frames, crop)
     folder.choose(source)
+    folder.require_apart()
     train = folder.part("train", train_size, seed)
     test = folder.part("test", test_size, seed)
     mean, std = folder.units(seed)
@@ -114,6 +115,14 @@ class _Folder:
         require(bool(chosen), "source", source, f"part of a source_path in {path}")
         self.chosen = chosen | {f"M{name}" for name in chosen}
 
+    def require_apart(self) -> None:
+        """Refuse lists that share a clip."""
+        held_out = set(self.listed("test"))
+        both = [name for name in self.listed("train") if name in held_out]
+        if both:
+            (found,) = left_out_lines({"in train.txt and in test.txt": both})
+            raise InvalidValue("root", found=found, expected="held-out clips that are not trained on")
+
     def _has(self, name: str) -> bool:
         return (self.root / name).exists()
 
@@ -138,12 +147,13 @@ class _Folder:
     def listed(self, part: str) -> list[str]:
         """The names in a list, each once."""
         try:
-            lines = (self.root / f"{part}.txt").read_text(encoding="utf-8").split()
+            lines = (self.root / f"{part}.txt").read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeError) as error:
             raise InvalidValue(
                 "root", found=f"{part}.txt: {error}", expected="a list of names, one a line"
             ) from error
-        return [name for name in dict.fromkeys(lines) if self.chosen is None or name in self.chosen]
+        names = dict.fromkeys(name for line in lines if (name := line.strip()))
+        return [name for name in names if self.chosen is None or name in self.chosen]
 
     def units(self, seed: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation, ``(263,)`` each."""
@@ -248,7 +258,7 @@ def _array(path: Path) -> np.ndarray | None:
         # What float32 cannot hold is infinite then, and is reported as that.
         with np.errstate(over="ignore"):
             values: np.ndarray = np.load(path, allow_pickle=False).astype(np.float32)
-    except (OSError, ValueError, EOFError, TypeError):
+    except Exception:  # whatever a file that is something else leads to
         return None
     return values
 
@@ -259,5 +269,7 @@ def _parsed(lines: list[str]) -> Iterator[tuple[str, tuple[float, float]]]:
         caption, _, rest = line.partition("#")
         times = [float(word) for word in rest.split("#")[1:3]] if "#" in rest else []
         start, end = (0.0 if math.isnan(time) else time for time in (*times, 0.0, 0.0)[:2])
+        if not 0 <= min(start, end) <= max(start, end) < math.inf:
+            raise ValueError(f"a caption from {start} to {end} s")
         if caption := " ".join(caption.split()):
             yield caption, (start, end)

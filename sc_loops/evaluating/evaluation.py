@@ -89,7 +89,10 @@ def evaluate(generation: Generation, amounts: Amounts) -> tuple[Path, Record]:
 
 def _about(generation: Generation, amounts: Amounts) -> Record:
     """What the numbers depend on; not how many repeats there are, so that more can be added."""
-    sections = {key: generation.resolved[key] for key in ("seed", "data", "model", "evaluation")}
+    resolved = generation.resolved
+    sections = {key: resolved[key] for key in ("seed", "data", "text", "model", "evaluation")}
+    # A chunk has its own noise.
+    sections |= {"chunk_size": resolved["loop"]["chunk_size"], "precision": resolved["trainer"]["precision"]}
     return {
         "generation": generation.number,
         "checkpoint": checksum(generation.run.checkpoint(generation.number)),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sc_loops import config
 from sc_loops.cache_lock import alone
-from sc_loops.errors import UsageError
+from sc_loops.errors import UsageError, blaming
 from sc_loops.experiment import Experiment, build, completed
 from sc_loops.models.base import GenerativeModel
 from sc_loops.opening import checkpoint_of
@@ -40,11 +40,12 @@ class Generation:
         """Within the context the model holds the generation's averaged weights, on the GPU where there is one."""
         trainer = replace(self.experiment.trainer, devices=1, num_nodes=1, strategy="auto").trainer()
         model = self.experiment.model.to(trainer.strategy.root_device)
-        with (
-            model.holding(checkpoint_of(self.run, self.number)),
-            trainer.precision_plugin.forward_context(),
-            model.averaged(),
-        ):
+        checkpoint, path = checkpoint_of(self.run, self.number), str(self.run.checkpoint(self.number))
+        with ExitStack() as stack:
+            with blaming(path, "weights of the model that the config, with what was changed of it, describes"):
+                stack.enter_context(model.holding(checkpoint))
+            stack.enter_context(trainer.precision_plugin.forward_context())
+            stack.enter_context(model.averaged())
             yield model
 
 

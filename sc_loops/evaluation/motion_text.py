@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sc_loops.networks.motion_text_networks import MotionTextNetwork, Vocabulary
 from sc_loops.networks.motion_text_training import Recipe, train, training_captions
 from sc_loops.networks.network_classifier import digest
 from sc_loops.randomness import seed_for
+from sc_loops.samples import Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,9 @@ class MotionText(MotionEvaluator):
         source = data if trained_on is None else trained_on
         described = source.motions is not None and source.train.condition is not None
         require(described, "trained_on", source.name, "motions with captions")
+        held_out = _held_out(data, source)
+        seen = f"{source.name}, with {held_out} motions that are held out in {data.name}"
+        require(not held_out, "trained_on", seen, "motions to train on, none of which is held out")
         self._source, self._width, self._seed = source, width, seed
         self._recipe = Recipe(
             epochs=epochs,
@@ -181,6 +185,29 @@ class MotionText(MotionEvaluator):
         options = [str(self._untrained(vocabulary)), self._seed, vars(self._recipe)]
         tensors = (self._source.train.x, motions.lengths[first], motions.count[first], motions.mean, motions.std)
         return digest([*options, self._training_captions()], tensors)
+
+
+def _held_out(data: RealData, source: RealData) -> int:
+    """How many of the motions that ``source`` trains on are held out in ``data``: the same name and vectors."""
+    if source is data:
+        return 0
+    held_out = _motions_of(data, data.test)
+    return sum(
+        name in held_out and held_out[name].shape == own.shape and torch.allclose(held_out[name], own, atol=1e-3)
+        for name, own in _motions_of(source, source.train, held_out).items()
+    )
+
+
+def _motions_of(data: RealData, samples: Samples, names: Container[str] | None = None) -> dict[str, Tensor]:
+    """Vectors ``(length, 263)`` by name of the motions of ``samples``, or of those of ``names`` alone."""
+    motions, rows = data.motions, samples.condition
+    assert motions is not None
+    assert rows is not None
+    return {
+        motions.names[row]: motions.vectors(x[: int(motions.lengths[row])])
+        for x, row in zip(samples.x, rows.tolist(), strict=True)
+        if names is None or motions.names[row] in names
+    }
 
 
 def _given(path: Path) -> TrainedEvaluator:

@@ -78,7 +78,7 @@ class T2M(MotionEvaluator):
 
     def tokens_of(self, caption: str) -> list[str]:
         """The tokens ``word/PART_OF_SPEECH`` of a caption."""
-        known = self._tokens.get(caption.strip())
+        known = self._tokens.get(" ".join(caption.split()))
         return [f"{word}/OTHER" for word in words_of(caption)] if known is None else known
 
     @cached_property

@@ -18,6 +18,11 @@ def unit(x: Array) -> Array:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
 
 
+def bone_errors(joints: Array) -> Array:
+    """``(T, 21)`` metres: by how much the bones of ``joints (T, 22, 3)`` differ from the skeleton's lengths."""
+    return np.abs(np.linalg.norm(joints[:, 1:] - joints[:, list(PARENTS[1:])], axis=-1) - LENGTHS[1:])
+
+
 def with_bone_lengths(joints: Array) -> Array:
     """``joints (T, 22, 3)`` with the directions of their bones, from the pelvis on, and the skeleton's lengths."""
     result = joints.copy()

@@ -91,12 +91,14 @@ def _plain(path: Path) -> Any:
 
 
 def official_tokens(folder: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """The tokens of each caption, by its text, in the files ``<name>.txt`` of HumanML3D's folder ``texts``: lines
-    ``caption#word/PART word/PART ...#start#end``. Files that are not there are passed over."""
+    """The tokens of each caption, by its text with single spaces, in the files ``<name>.txt`` of HumanML3D's folder
+    ``texts``: lines ``caption#word/PART word/PART ...#start#end``. A piece of a clip, ``<name>/<number>``, has its
+    clip's file. Files that are not there are passed over."""
     tokens: dict[str, list[str]] = {}
-    for path in (folder / f"{name}.txt" for name in dict.fromkeys(names)):
+    files = dict.fromkeys(file for name in names for file in (name, name.rpartition("/")[0]) if file)
+    for path in (folder / f"{file}.txt" for file in files):
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 caption, _, rest = line.partition("#")
-                tokens[caption.strip()] = rest.partition("#")[0].split()
+                tokens[" ".join(caption.split())] = rest.partition("#")[0].split()
     return tokens

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from sc_loops.correction.physics.workers import CORES
 from sc_loops.errors import Stopped
 from sc_loops.experiment import build
 from sc_loops.processes import Processes
@@ -51,6 +52,7 @@ def work(pipe: Connection, place: Place) -> None:
     quieten()
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
+    os.environ[CORES] = str(place.threads)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(place.threads)
     gc.freeze()  # what was imported stays, and need not be looked through after each run

@@ -51,8 +51,17 @@ def test_each_degradation_is_stopped_by_its_own_measure(kind: str, measure: str)
     assert measure in measures(degraded(clip(), kind, 1)).beyond(LIMITS)
 
 
+def test_limbs_that_stretch_are_no_body() -> None:
+    longer = clip().copy()
+    longer[:, [18, 20]] += 0.02 * (longer[:, 18:19] - longer[:, 16:17])  # the left upper arm by 2 %, 5.1 mm
+    assert measures(longer).beyond(LIMITS).startswith("bones 5.1")
+    outcome = correct(longer, "kinematic", toe_height=0.004)
+    assert outcome.status == "kinematic"
+    assert measures(outcome.joints).bones < 1e-9
+
+
 def test_a_limit_is_inclusive_and_a_margin_lowers_it() -> None:
-    at = replace(Measures(0, 0, 0, 0, 0, 0), depth=LIMITS.depth)
+    at = replace(Measures(0, 0, 0, 0, 0, 0, 0), depth=LIMITS.depth)
     assert at.beyond(LIMITS) == ""
     assert "depth 15 > 15" in at.beyond(LIMITS, MARGIN)
     assert "jitter" in replace(at, jitter=float("nan")).beyond(LIMITS)

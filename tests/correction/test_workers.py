@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sc_loops.correction.physics.workers import Workers, available_cores
+from sc_loops.correction.physics.workers import CORES, Workers, available_cores
 
 HERE = Path(__file__).resolve()
 
 
-def work(job: tuple[str, int]) -> tuple[int, int]:
+def work(job: tuple[str, float]) -> tuple[float, int]:
     """What the workers of these tests do."""
     what, number = job
     if what == "die":
@@ -31,7 +32,7 @@ def work(job: tuple[str, int]) -> tuple[int, int]:
     return number * number, os.getpid()
 
 
-def lost(job: tuple[str, int], how: str) -> tuple[str, str]:
+def lost(job: tuple[str, float], how: str) -> tuple[str, str]:
     return "lost", how
 
 
@@ -65,11 +66,40 @@ def test_a_job_over_which_a_worker_died_is_tried_again(workers: Workers, tmp_pat
     assert [square for square, _ in found] == [25, 4]
 
 
-def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch) -> None:
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    alone = available_cores()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * alone))
+@pytest.mark.parametrize("name", ["LOCAL_WORLD_SIZE", "WORLD_SIZE"])  # of torchrun, and of Lightning
+def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch, name: str) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv(CORES, "12")
+    assert available_cores() == 12
+    monkeypatch.setenv(name, "4")
+    assert available_cores() == 3
+    monkeypatch.setenv(name, "24")
     assert available_cores() == 1
+
+
+def test_the_cores_are_counted_when_there_is_work(monkeypatch) -> None:
+    monkeypatch.setenv(CORES, "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    crew = Workers(None, work)
+    assert len({pid for _, pid in crew.map([("sleep", 0.3)] * 4, lost)}) == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # processes were started that share the cores from here on
+    assert len({pid for _, pid in crew.map([("sleep", 0.3)] * 2, lost)}) == 1
+    crew.close()
+
+
+def test_the_process_that_workers_are_forked_from_has_what_they_need(monkeypatch) -> None:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("processes are spawned here")
+    # Also in a worker of a sweep: that was forked itself, but its own workers are not forked from the same process.
+    monkeypatch.setitem(sys.modules, "sc_loops.sweeping.worker", sys.modules[__name__])
+    asked: list[list[str]] = []
+    context = multiprocessing.get_context("forkserver")
+    monkeypatch.setattr(type(context), "set_forkserver_preload", lambda self, names: asked.append(names))
+    crew = Workers(1, work)
+    assert crew.map([("square", 3)], lost)[0][0] == 9
+    crew.close()
+    assert asked == [["sc_loops.correction.physics.clips"]]
 
 
 SCRIPT = """
@@ -83,6 +113,27 @@ if __name__ == "__main__":
     if {busy}:
         crew.map([("sleep", 60)] * 4, lost)
 """
+
+
+UNGUARDED = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_workers import Workers, lost, work
+
+print("begins")
+print([square for square, _ in Workers(2, work).map([("square", n) for n in range(4)], lost)])
+"""
+
+
+@pytest.mark.parametrize("way", ["standard input", pytest.param("a file", marks=pytest.mark.slow)])
+def test_a_script_without_a_guard_is_not_begun_anew(tmp_path, way: str) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED.format(folder=str(HERE.parent)))
+    given = script.read_text() if way == "standard input" else None
+    command = [sys.executable, "-" if given else str(script)]
+    ended = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert ended.stdout == "begins\n[0, 1, 4, 9]\n"
+    assert ended.stderr == ""
 
 
 ENDS = ("end", "SIGTERM", "SIGKILL")

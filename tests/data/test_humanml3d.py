@@ -91,6 +91,11 @@ def test_what_cannot_be_used_is_left_out_and_listed(folder: Folder) -> None:
     folder.add("silent", 60, "\n#a/DET#0.0#0.0\n")
     folder.add("dumb", 60, None)
     folder.add("odd", 60, "a caption#a/DET#zero#one\n")
+    folder.add("endless", 60, "a caption#a/DET#0.0#inf\n")
+    folder.add("early", 60, "a caption#a/DET#-2.0#3.0\n")
+    folder.add("pack", None)
+    np.savez(folder.root / "new_joint_vecs" / "pack", vectors(0, 60))
+    (folder.root / "new_joint_vecs" / "pack.npz").rename(folder.root / "new_joint_vecs" / "pack.npy")
     (folder.root / "new_joint_vecs" / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00")
     with (folder.root / "train.txt").open("a") as file:
         file.write("cut\n")
@@ -102,12 +107,12 @@ def test_what_cannot_be_used_is_left_out_and_listed(folder: Folder) -> None:
         "NaN or infinite: 2 clips (nan, big)",
         "missing: 5 clips (gone0, gone1, gone2, ...)",
         "not of shape (T, 263): 2 clips (flat, wide)",
-        "unreadable: 2 clips (words, cut)",
+        "unreadable: 3 clips (words, pack, cut)",
         "shorter than 40 frames: 1 clip (short)",
         "longer than 196 frames (crop=true keeps their beginnings): 1 clip (long)",
         "without a caption: 1 clip (silent)",
         "without a file in texts: 1 clip (dumb)",
-        "with an unreadable file in texts: 1 clip (odd)",
+        "with an unreadable file in texts: 3 clips (odd, endless, early)",
     }
 
 
@@ -203,6 +208,13 @@ def test_what_cannot_be_is_refused(folder: Folder, options: dict[str, object], w
     with pytest.raises(InvalidValue) as caught:
         humanml3d(**{"root": str(folder.root), **options})  # type: ignore[arg-type]
     assert caught.value.where == where
+
+
+def test_what_is_held_out_is_not_trained_on(folder: Folder) -> None:
+    folder.add("a")
+    folder.add("held")
+    with pytest.raises(InvalidValue, match="held"):
+        humanml3d(root=str(folder.root))
 
 
 @pytest.mark.parametrize("missing", ["train.txt", "test.txt", "new_joint_vecs", "texts"])

@@ -42,9 +42,9 @@ class Shifted(GenerativeModel):
 
     conditional = True
 
-    def __init__(self, data: RealData, *, spread: float = 1.0) -> None:
+    def __init__(self, data: RealData, *, spread: float = 1.0, width: int = 1) -> None:
         super().__init__(learning_rate=0.1, ema_decay=0.5)
-        self.shift = nn.Linear(1, 1)
+        self.shift = nn.Linear(1, width)
         self.spread, self.motions = spread, data.motions
 
     def loss(self, batch):
@@ -147,6 +147,13 @@ def test_generations_and_changed_options_are_kept_apart(run):
     assert read_json(own)["multimodality"]["motion_text"][0] > 0.01
 
 
+def test_whatever_changes_the_samples_is_kept_apart(run):
+    assert command(run, "--repeats", 1, "loop.chunk_size=16") == 0
+    assert command(run, "--repeats", 1, "loop.chunk_size=20") == 0
+    assert command(run, "--repeats", 1, "text={name: latent_semantic, width: 4}") == 0
+    assert len(list(run.glob("evaluation-1-*.json"))) == 3
+
+
 def test_the_model_has_the_averaged_weights_of_the_generation_within_and_its_own_after(run):
     generation = opened(run, 0, ())
     before = generation.experiment.model.shift.weight.clone()
@@ -174,6 +181,7 @@ def test_what_cannot_be_evaluated_is_said(run, capsys):
     assert "one of the generations 1" in error
     assert "--repeats" in refusal(capsys, run, "--repeats", 0)
     assert "spread" in refusal(capsys, run, "model.spraed=2")
+    assert "generation-0001.ckpt" in refusal(capsys, run, "model.width=2")
 
 
 def test_a_run_of_points_is_refused(tmp_path, monkeypatch, capsys):

@@ -252,6 +252,16 @@ def test_motions_in_other_units_are_the_same_points(metric, cache):
     assert torch.allclose(shared.features_of(same), own, atol=1e-5)
 
 
+def test_it_is_not_trained_on_what_is_held_out():
+    other = moving(36, 36)
+    x = torch.cat([other.train.x, other.test.x])
+    rows = torch.cat([other.train.condition, other.test.condition])
+    whole = replace(other, train=Samples(x, rows))
+    with pytest.raises(InvalidValue, match="36 motions that are held out"):
+        MotionText(other, **SMALL, trained_on=whole)
+    MotionText(other, **SMALL, trained_on=other)  # names may be the same
+
+
 def test_a_config_may_name_the_motions_to_train_on():
     section = {"epochs": 1, "trained_on": {"name": "procedural_motions", "size": 8, "test_size": 1}}
     resolved = schema.resolve(MotionText, section)

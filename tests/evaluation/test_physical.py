@@ -11,7 +11,8 @@ from sc_loops import RealData, Samples
 from sc_loops.data.points import two_moons
 from sc_loops.data.procedural import procedural_motions
 from sc_loops.errors import InvalidValue
-from sc_loops.evaluation.physical import NUMBERS, PhysicalErrorsOfMotions
+from sc_loops.evaluation import physical
+from sc_loops.evaluation.physical import NUMBERS, PhysicalErrorsOfMotions, errors_of
 from sc_loops.motion.physical_errors import physical_errors
 from sc_loops.motion.representation import decode
 
@@ -63,6 +64,20 @@ def test_only_the_first_count_and_what_is_not_finite_does_not(data: RealData) ->
         assert found[f"physical/{name}"] == alone[f"physical/{name}"]
     none = first.summarise([first.observe(samples[5:])])
     assert set(none) == {f"physical/{name}/real" for name in NUMBERS}
+
+
+def test_motions_are_decoded_one_at_a_time(data: RealData, monkeypatch) -> None:
+    """Those of HumanML3D's test part, at once, take gigabytes."""
+    seen: list[tuple[int, ...]] = []
+
+    def watched(vectors: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(vectors.shape))
+        return decode(vectors)
+
+    monkeypatch.setattr(physical, "decode", watched)
+    errors_of(data.test, data.motions)
+    lengths = data.motions.lengths_of(data.test.condition).tolist()
+    assert seen == [(length, 263) for length in lengths]
 
 
 def test_other_data_is_refused() -> None:

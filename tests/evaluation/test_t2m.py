@@ -202,6 +202,14 @@ def test_the_kinds_of_words_are_fifteen():
     assert len(KINDS) == len(set(KINDS)) == 15
 
 
+def test_tokens_are_found_of_pieces_and_whatever_the_spaces(files, tmp_path):
+    """A piece with captions of its own is called as its clip and a number; data have single spaces in captions."""
+    (tmp_path / "first.txt").write_bytes(b"A  man kicks. #a/DET man/NOUN kick/VERB#2.0#5.0\n\xe9#a/DET#0.0#0.0\n")
+    table, rows = Motions.of_clips(["first/0"], [["A man kicks."]], [40], torch.zeros(263), torch.ones(263))
+    data = RealData(Samples(DATA.test.x[:1], rows), Samples(DATA.test.x[:1], rows), "motions", (), "one", table)
+    assert metric(files, data, texts=str(tmp_path)).tokens_of("A man kicks.") == ["a/DET", "man/NOUN", "kick/VERB"]
+
+
 @pytest.mark.skipif(not (SHARED / "humanml3d" / "texts").is_dir(), reason="no HumanML3D samples; see SC_LOOPS_DATA")
 def test_tokens_of_an_official_text(files):
     table, rows = Motions.of_clips(["000000"], [["x"]], [40], torch.zeros(263), torch.ones(263))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sc_loops.correction.physics.clips import Job, Result, carry_out, lost, standing_toe_height
 from sc_loops.correction.physics.outcome import CHANGED, STATUSES, Array, Method
-from sc_loops.correction.physics.workers import Workers, available_cores
+from sc_loops.correction.physics.workers import Workers
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, blaming, require
 from sc_loops.evaluation.distances import evenly
@@ -43,7 +43,8 @@ class Physics:
     Args:
         data: motions, whose lengths and units are used.
         method: ``kinematic``, ``soft`` or ``physics``.
-        workers: processes; by default one a core. With 1 it is done in this process.
+        workers: processes; by default one a core, shared with other ranks and runs of a sweep. With 1 it is done in
+            this process.
         policy: your own imitator, as ``module:function``, from joints ``(T, 22, 3)`` in metres, y up, 20 frames a
             second, to the same; it is tried before the method's own simulation.
     """
@@ -63,12 +64,13 @@ class Physics:
             _require_policy(policy)
         assert data.motions is not None
         self._motions, self._method, self._policy = data.motions, method, policy
+        self._told = False  # that the policy does nothing
         self._real = data.train[evenly(torch.arange(len(data.train)), _LOOKED_AT)]
-        self._count = workers or available_cores()
-        self._workers = Workers(self._count, carry_out)
+        self._workers = Workers(workers, carry_out)
 
     def __call__(self, samples: Samples, generator: torch.Generator) -> tuple[Samples, Tensor]:
         results = self._results(self._jobs(samples))
+        self._tell_of_policy(results)
         x = samples.x.clone()
         for row, result in zip(x, results, strict=True):
             if result.vectors is not None:
@@ -125,15 +127,25 @@ class Physics:
         """Where the toes of the real motions stand, so that corrected ones stand as high."""
         return standing_toe_height(self._clips(self._real))
 
+    def _tell_of_policy(self, results: list[Result]) -> None:
+        """Say, once, that nothing comes of the user's policy, which else only the shares of the statuses tell."""
+        tried = [result for result in results if "policy: " in result.reason]
+        helped = any(result.status == "physics" and "policy: " not in result.reason for result in results)
+        if tried and not helped and not self._told:
+            self._told = True
+            _log.warning("the policy did for none of %d motions; the first: %s", len(tried), tried[0].reason)
+
     def _results(self, jobs: list[Job]) -> list[Result]:
-        if self._count == 1 or len(jobs) == 1:
+        if self._workers.count == 1 or len(jobs) == 1:
             return [carry_out(job) for job in jobs]
         return self._workers.map(jobs, lost)
 
 
 def _require_policy(policy: str) -> None:
     module, colon, name = policy.partition(":")
-    require(bool(module and colon and name), "policy", policy, "'module:function'")
+    # What this process was started with, its workers do not have.
+    given = bool(module and colon and name) and module != "__main__"
+    require(given, "policy", policy, "'module:function', of a module that can be imported")
     with blaming("policy", "a module that can be imported, with a function of that name"):
         function = getattr(importlib.import_module(module), name)
     require(callable(function), "policy", policy, "a function")

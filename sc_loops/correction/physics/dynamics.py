@@ -3,7 +3,7 @@
 The forces on the bodies are the changes of their momenta. Summed over all bodies they are the wrench that has to come
 from outside; summed over the bodies beyond a joint they are what its muscles have to hold. Forces at the points that
 touch the floor, each within its friction cone, explain as much of the outer wrench as they can (non-negative least
-squares by FISTA, Beck and Teboulle 2009, all frames at once).
+squares by Newton's method on the dual, all frames at once).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 from sc_loops.correction.physics.contacts import jerk_of_speed, own_skating
 from sc_loops.correction.physics.dynamics import external_force
 from sc_loops.correction.physics.outcome import Array
+from sc_loops.motion.bones import bone_errors
 from sc_loops.motion.physical_errors import PhysicalErrors, physical_errors
 
 MARGIN = 0.02
@@ -27,6 +28,8 @@ class Measures:
         jitter: m/s³, jerk beyond what a motion of that speed has.
         self_penetration: mm.
         external_force: body weights, what no contact explains.
+        bones: mm, mean over the frames of the largest difference of a bone from its length. The vectors of a model
+            hold positions, which stretch limbs; those of a body do not.
     """
 
     depth: float = 15.0
@@ -35,6 +38,7 @@ class Measures:
     jitter: float = 160.0
     self_penetration: float = 10.0
     external_force: float = 0.50
+    bones: float = 5.0
 
     def beyond(self, limits: Measures, margin: float = 0.0) -> str:
         """The names and values that are beyond ``limits``, for a person; empty where the motion is valid."""
@@ -57,4 +61,5 @@ def measures(joints: Array, errors: PhysicalErrors | None = None) -> Measures:
         jitter=max(errors.jerk - jerk_of_speed(joints), 0.0),
         self_penetration=errors.self_penetration,
         external_force=external_force(joints),
+        bones=1000 * float(bone_errors(joints).max(axis=1).mean()),
     )

@@ -53,13 +53,13 @@ def correct(joints: Array, method: Method, *, policy: str | None = None, toe_hei
     if not (found := measures(joints, before).beyond(LIMITS)):
         return Outcome(joints, "valid", before, before)
     reasons = [f"input: {found}"]
-    for status, tier in _tiers(joints, method, policy, toe_height - TOE_HEIGHT):
+    for name, status, tier in _tiers(joints, method, policy, toe_height - TOE_HEIGHT):
         made = _contained(tier, joints)
         after = physical_errors(made.joints)
         if not (reason := _fault(made, before, after)):
             numbers = (made.residual_force, made.residual_torque, made.track_mm)
             return Outcome(made.joints, status, before, after, *numbers, reason="; ".join(reasons))
-        reasons.append(f"{status}: {reason}")
+        reasons.append(f"{name}: {reason}")
     return Outcome(joints, "kept", before, before, reason="; ".join(reasons))
 
 
@@ -83,23 +83,23 @@ def _contained(tier: Tier, joints: Array) -> Simulated:
     return made
 
 
-def _tiers(joints: Array, method: Method, policy: str | None, lift: float) -> Iterator[tuple[Status, Tier]]:
-    """What makes something of ``joints``, the most ambitious first."""
+def _tiers(joints: Array, method: Method, policy: str | None, lift: float) -> Iterator[tuple[str, Status, Tier]]:
+    """What makes something of ``joints``, the most ambitious first: its name, and the status of what it makes."""
     plan = _planned(joints, CLEARANCE - lift)
 
     def lifted(made: Simulated) -> Simulated:
         return replace(made, joints=made.joints + np.array([0.0, lift, 0.0]))
 
     if policy is not None:
-        yield "physics", lambda: lifted(_imitated(plan, policy))
+        yield "policy", "physics", lambda: lifted(_imitated(plan, policy))
     if method == "physics":
-        yield "physics", lambda: lifted(track(plan, **PHYSICS))
-        yield "physics_high", lambda: lifted(track(plan, **PHYSICS_HIGH))
+        yield "physics", "physics", lambda: lifted(track(plan, **PHYSICS))
+        yield "physics_high", "physics_high", lambda: lifted(track(plan, **PHYSICS_HIGH))
     if method in ("soft", "physics"):
-        yield "soft", lambda: lifted(soft(plan.joints))
-    yield "kinematic", lambda: lifted(Simulated(plan.joints, ok=True))
+        yield "soft", "soft", lambda: lifted(soft(plan.joints))
+    yield "kinematic", "kinematic", lambda: lifted(Simulated(plan.joints, ok=True))
     # Where only arms are wrong, the feet may stay as they are.
-    yield "kinematic", lambda: Simulated(separated(joints), ok=True)
+    yield "arms", "kinematic", lambda: Simulated(separated(joints), ok=True)
 
 
 def _planned(joints: Array, clearance: float) -> Kinematic:

@@ -24,10 +24,8 @@ Array = NDArray[np.float64]
 STEPS = 5
 """Of the simulation in a frame: 100 a second."""
 
-_TIME, _STIFFNESS = (
-    0.04,
-    (0.5, 0.8),
-)  # seconds in which a spring closes a gap; how much of it, of near and of far ones
+_TIME = 0.04  # seconds in which a spring closes a gap
+_STIFFNESS = (0.5, 0.8)  # how much of it, of near and of far ones
 _FRICTION = 0.8
 
 # Springs on points leave the twist of a limb free, which then spins up with every touch: a little inertia (kg m^2),

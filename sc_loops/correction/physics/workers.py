@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from threading import Thread
+from types import ModuleType
 from typing import Any
 
 from tqdm import tqdm
@@ -20,28 +21,39 @@ from tqdm import tqdm
 Work = Callable[[Any], Any]
 """What the workers do with a job: a function at the top of a module, which never raises."""
 
+CORES = "SC_LOOPS_CORES"
+"""The environment variable that says how many cores a run has for itself, where several share a machine."""
+
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _SHOWN_AFTER = 5.0  # seconds, until there is a progress bar
 _PRELOADED = ["sc_loops.correction.physics.clips"]
 
 
 def available_cores() -> int:
-    """Cores that this process may use, shared with the other processes of its machine that run the same loop."""
+    """Cores that this process may use: its share of what the runs of a sweep have, and the processes of a loop."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    cores = int(os.environ.get(CORES, cores))
+    # torchrun says how many there are on this machine, Lightning how many there are.
+    together = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
+    return max(1, cores // int(together))
 
 
 class Workers:
-    """``count`` processes that are started with the first jobs and stay until ``close``, or the end of this process.
+    """Processes that are started with the first jobs and stay until ``close``, or the end of this process.
 
     Args:
-        count: 1 or more.
+        count: 1 or more; None for as many as there are cores.
         work: is given each job, in one of the processes.
     """
 
-    def __init__(self, count: int, work: Work) -> None:
-        self._count, self._work = count, work
+    def __init__(self, count: int | None, work: Work) -> None:
+        self._asked, self._work = count, work
         self._workers: list[_Worker] = []
+
+    @property
+    def count(self) -> int:
+        """The most there are at a time. Cores are counted anew, since Lightning starts processes in between."""
+        return self._asked or available_cores()
 
     def map(self, jobs: Sequence[Any], lost: Callable[[Any, str], Any]) -> list[Any]:
         """What becomes of ``jobs``, in their order.
@@ -49,6 +61,8 @@ class Workers:
         Args:
             lost: what takes the place of a result, given the job and the reason, where two workers died over it.
         """
+        if len(self._workers) > self.count:
+            self.close()
         results: dict[int, Any] = {}
         waiting, tries = deque(range(len(jobs))), [0] * len(jobs)
         bar = tqdm(total=len(jobs), desc="correcting", unit="clip", delay=_SHOWN_AFTER, leave=False, disable=None)
@@ -75,7 +89,7 @@ class Workers:
         self._workers.clear()
 
     def _hand_out(self, jobs: Sequence[Any], waiting: deque[int], tries: list[int]) -> None:
-        while waiting and len(self._workers) < self._count and all(w.job is not None for w in self._workers):
+        while waiting and len(self._workers) < self.count and all(w.job is not None for w in self._workers):
             self._workers.append(_Worker(self._work))
             self._give(self._workers[-1], jobs, waiting, tries)
         for worker in self._workers:
@@ -125,7 +139,7 @@ class _Worker:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), name="physics", daemon=True)
-        with _one_thread():
+        with _one_thread(), _not_importing_main(work):
             self._process.start()
         theirs.close()
         # Before multiprocessing joins its children at exit, which would wait for ever.
@@ -183,8 +197,7 @@ def _method() -> str:
     """How processes are started: forked from one that has imported what they need, where that is possible."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    if "sc_loops.sweeping.worker" not in sys.modules:  # which has a forkserver with more in it
-        multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
     return "forkserver"
 
 
@@ -201,3 +214,16 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _not_importing_main(work: Work) -> Iterator[None]:
+    """Within it, processes are started that do not import what this one was started with, unless ``work`` is from
+    there: a script without ``if __name__ == "__main__"`` would begin anew in each, and standard input is no file."""
+    main = sys.modules["__main__"]
+    if work.__module__ != "__main__":
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

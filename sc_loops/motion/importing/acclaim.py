@@ -14,6 +14,8 @@ import numpy as np
 
 from sc_loops.motion.importing.recording import Array, Recording, Unusable, composed
 
+_POSITIONS, _ROTATIONS = {"tx", "ty", "tz"}, {"rx", "ry", "rz"}
+
 
 @dataclass
 class Bone:
@@ -60,13 +62,16 @@ def read_asf(text: str) -> Skeleton:
         units = dict(line.split()[:2] for line in sections["units"])
         root = {line.split()[0]: line.split()[1:] for line in sections["root"]}
         radians = units.get("angle", "deg").lower().startswith("rad")
+        x, y, z = map(float, root.get("position", ["0", "0", "0"]))
         skeleton = Skeleton(
             unit=0.0254 / float(units["length"]),
-            root=np.array(root.get("position", ["0", "0", "0"]), dtype=np.float64),
+            root=np.array([x, y, z]),
             root_frame=_frame([*root.get("orientation", ["0", "0", "0"]), *root.get("axis", ["XYZ"])], radians),
             order=tuple(word.lower() for word in root["order"]),
             radians=radians,
         )
+        if not _POSITIONS <= set(skeleton.order) <= _POSITIONS | _ROTATIONS:
+            raise ValueError(f"the root's order is {' '.join(skeleton.order)}")
         for block in _blocks(sections["bonedata"]):
             bone = _bone(block, radians)
             skeleton.bones[bone.name] = bone
@@ -74,7 +79,7 @@ def read_asf(text: str) -> Skeleton:
             parent, *children = line.split()
             for child in children if parent not in ("begin", "end") else []:
                 skeleton.bones[child].parent = parent
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, ValueError, ArithmeticError) as error:
         raise Unusable("damaged ASF file", f"{type(error).__name__}: {error}") from error
     return skeleton
 
@@ -134,7 +139,7 @@ def _blocks(lines: list[str]) -> list[dict[str, list[str]]]:
 def _bone(block: dict[str, list[str]], radians: bool) -> Bone:
     direction = np.array(block["direction"], dtype=np.float64)
     dof = tuple(word.lower() for word in block.get("dof", []))
-    if not set(dof) <= {"rx", "ry", "rz"}:
+    if not set(dof) <= _ROTATIONS:
         raise ValueError(
             f"bone {block['name'][0]} has the degrees of freedom {' '.join(dof)}; only rx, ry, rz are known"
         )

@@ -39,7 +39,7 @@ def read_bvh(text: str) -> Recording:
     try:
         joints = _hierarchy(head.split())
         values, fps = _motion(body, sum(len(joint.channels) for joint in joints))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, OverflowError) as error:
         raise Unusable("damaged BVH file", str(error)) from error
     return Recording(tuple(joint.name for joint in joints), _forward(joints, values), fps)
 
@@ -79,6 +79,8 @@ def _joint(words: list[str], at: int, name: str, parent: int) -> tuple[Joint, in
     channels: list[tuple[str, str]] = []
     if words[at].upper() == "CHANNELS":
         count = int(words[at + 1])
+        if count < 0:
+            raise ValueError(f"{name} has {count} channels")
         for word in words[at + 2 : at + 2 + count]:
             match = _CHANNEL.fullmatch(word)
             if match is None:

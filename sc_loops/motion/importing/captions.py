@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,17 +73,23 @@ def _of_row(row: dict[str, str]) -> Labels:
     for column in _CAPTIONS:
         value = row.get(column) or ""
         captions += value.split("|") if column == "captions" else [value]
-    try:
-        fps = float(row["fps"]) if row.get("fps") else None
-    except ValueError as error:
-        raise InvalidValue("--index", found=f"fps {row['fps']!r} of {row['clip']}", expected="a number") from error
     return Labels(
         tuple(dict.fromkeys(tidy for caption in captions if (tidy := " ".join(caption.split())))),
         next((row[column].strip() for column in _ACTIONS if (row.get(column) or "").strip()), ""),
-        fps,
+        _rate(row) if row.get("fps") else None,
         (row.get("licence") or row.get("license") or "").strip(),
         (row.get("source") or "").strip(),
     )
+
+
+def _rate(row: dict[str, str]) -> float:
+    try:
+        fps = float(row["fps"])
+    except ValueError:
+        fps = math.nan
+    if not 0 < fps < math.inf:
+        raise InvalidValue("--index", found=f"fps {row['fps']!r} of {row['clip']}", expected="a number > 0")
+    return fps
 
 
 def by_ending(index: dict[str, Labels]) -> dict[str, Labels]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from sc_loops.errors import require
+from sc_loops.errors import InvalidValue, require
 
 if TYPE_CHECKING:
     from sc_loops.motion.importing.captions import Labels
@@ -98,13 +98,13 @@ def _import(known: argparse.Namespace) -> int:
 def _require_some(good: Sequence[object], left_out: dict[str, list[dict[str, str]]]) -> None:
     from sc_loops.motion.importing.summary import lines
 
-    require(
-        bool(good),
-        "SRC",
-        "\n".join(["no clip that can be used:", *lines(left_out)]),
-        "at least one clip with a caption",
-        "give --index for captions; --help names the options for units and axes",
-    )
+    if not good:
+        raise InvalidValue(
+            "SRC",
+            found="\n".join(["no clip that can be used:", *lines(left_out)]).replace("\n", "\n" + 12 * " "),
+            expected="at least one clip with a caption",
+            do="give --index for captions; --help names the options for units and axes",
+        )
 
 
 def _checked(known: argparse.Namespace) -> tuple[Conversion, tuple[float, ...]]:

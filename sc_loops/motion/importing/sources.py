@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,17 @@ from sc_loops.motion.importing.recording import Recording, Unusable
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".zip")
 _WANTED = (".bvh", ".amc", ".asf", ".npz")
+# RuntimeError is zipfile's of an encrypted archive, or of a method that it does not know.
+_NOT_WHOLE = (
+    OSError, EOFError, RuntimeError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+)  # fmt: skip
 _EXPECTED = f"a folder, a file or an archive ({', '.join(_ARCHIVES)}) with .bvh, or .asf and .amc, or CMU's .npz"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A clip: ``path`` within the source, as an index calls it; the ``file`` on disk; the ``key`` in an npz."""
+    """A clip: ``path`` within the source, as an index calls it; the ``file`` on disk; the ``key`` in an npz, empty
+    where that cannot be opened."""
 
     path: str
     file: Path
@@ -59,7 +65,7 @@ def opened(place: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="motion-import-") as name:
         try:
             _unpack(place, Path(name))
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError) as error:
+        except _NOT_WHOLE as error:
             found = f"{str(place)!r}: {type(error).__name__}: {error}"
             raise InvalidValue("SRC", found=found, expected="an archive that is whole") from error
         yield Path(name)
@@ -100,22 +106,24 @@ def clips_in(place: Path) -> list[Source]:
     files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
     clips: list[Source] = []
     for file in files:
-        path = file.relative_to(folder).as_posix()
+        # What is no text in a file's name could not be written to a list.
+        path = file.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
         if file.suffix.lower() in (".bvh", ".amc"):
             clips.append(Source(path, file))
         elif file.suffix.lower() == ".npz":
-            clips += [Source(key, file, key) for key in _keys(file)]
+            keys = _keys(file)
+            clips += [Source(path, file)] if keys is None else [Source(key, file, key) for key in keys]
     require(bool(clips), "SRC", f"no motion file in {len(files)} files", _EXPECTED)
     return clips
 
 
-def _keys(file: Path) -> list[str]:
-    """The clips in an npz of exponential maps; none in any other."""
+def _keys(file: Path) -> list[str] | None:
+    """The clips in an npz of exponential maps; none in any other; None where it cannot be opened."""
     try:
         with np.load(file) as pack:
             names = set(pack.files)
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return []
+    except Exception:  # whatever a file that is something else leads to
+        return None
     return sorted(names - {"parents", "offsets"}) if {"parents", "offsets"} <= names else []
 
 
@@ -126,15 +134,17 @@ def read(clip: Source) -> Recording:
         Unusable: its file, or the skeleton that goes with it, is missing or damaged.
     """
     try:
-        if clip.key:
+        if clip.file.suffix.lower() == ".npz":
             with np.load(clip.file) as pack:
                 return read_expmap(pack[clip.key], pack["parents"], pack["offsets"])
         text = clip.file.read_text(encoding="utf-8", errors="replace")
         if clip.file.suffix.lower() == ".bvh":
             return read_bvh(text)
         return read_amc(text, read_asf(_skeleton_of(clip.file).read_text(encoding="utf-8", errors="replace")))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise Unusable("unreadable file", str(error)) from error
+    except Unusable:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise Unusable("unreadable file", f"{type(error).__name__}: {error}") from error
 
 
 def _skeleton_of(amc: Path) -> Path:

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,11 +43,11 @@ def entries(clips: Sequence[Converted], labels: Mapping[str, Labels]) -> list[En
     """The motions of the clips: each window, and after it its mirror, whose name starts with M and whose words are
     exchanged as its sides are."""
     found: list[Entry] = []
+    taken: set[str] = set()
     stems = _stems([clip.path for clip in clips])
     for clip, stem in zip(clips, stems, strict=True):
         captions, action = labels[clip.path].captions, labels[clip.path].action
-        for number, window in enumerate(clip.windows, start=1):
-            name = stem if len(clip.windows) == 1 else f"{stem}_w{number}"
+        for name, window in zip(_free(stem, len(clip.windows), taken), clip.windows, strict=True):
             found.append(Entry(name, clip.path, window.vectors, captions, action))
             if window.mirror is not None:
                 words = tuple(map(mirrored_words, captions))
@@ -58,18 +58,32 @@ def entries(clips: Sequence[Converted], labels: Mapping[str, Labels]) -> list[En
 def _stems(paths: Sequence[str]) -> list[str]:
     """The clips' file names without folders and suffix, or with the folders where that would not tell them apart."""
     stems = [PurePosixPath(path).stem for path in paths]
-    count = Counter(stem.lower() for stem in stems)
+    times = Counter(stem.lower() for stem in stems)
     full = [str(PurePosixPath(path).with_suffix("")).replace("/", "_") for path in paths]
-    return [stem if count[stem.lower()] == 1 else whole for stem, whole in zip(stems, full, strict=True)]
+    return [stem if times[stem.lower()] == 1 else whole for stem, whole in zip(stems, full, strict=True)]
+
+
+def _free(stem: str, windows: int, taken: set[str]) -> list[str]:
+    """A name for each window, the stem with a number where it, or its mirror's name, would be one of ``taken``, to
+    which they are added. Some disks do not tell capitals from small letters."""
+    for attempt in count(1):
+        own = stem if attempt == 1 else f"{stem}_{attempt}"
+        names = [own] if windows == 1 else [f"{own}_w{number}" for number in range(1, windows + 1)]
+        lower = {f"{mirror}{name}".lower() for name in names for mirror in ("", "M")}
+        if not lower & taken:
+            break
+    taken |= lower
+    return names
 
 
 def parts_of(clips: Sequence[str], split: Sequence[float], seed: int) -> dict[str, str]:
     """The part of each clip: shares ``split`` of ``PARTS``, drawn at random. Where there are two clips, one is held
-    out."""
+    out and one is trained on."""
     names = sorted(clips)
     order = torch.randperm(len(names), generator=generator_for(seed, "motion-import split")).tolist()
-    test = max(round(split[2] * len(names)), 1 if len(names) > 1 else 0)
-    val = min(round(split[1] * len(names)), len(names) - test)
+    rest = len(names) - 1  # at least one clip is trained on
+    test = min(max(round(split[2] * len(names)), 1), rest)
+    val = min(round(split[1] * len(names)), rest - test)
     part = ["test"] * test + ["val"] * val + ["train"] * (len(names) - test - val)
     return {names[position]: own for position, own in zip(order, part, strict=True)}
 
