@@ -26,6 +26,7 @@ _HOMES = {
     "GenerativeModel": "sc_loops.models.base",
     "DDPM": "sc_loops.models.ddpm",
     "FlowMatching": "sc_loops.models.flow_matching",
+    "EDM": "sc_loops.models.edm",
     "Network": "sc_loops.networks.network",
     "TimeMLP": "sc_loops.networks.mlp",
     "UNet": "sc_loops.networks.unet",

@@ -49,6 +49,7 @@ VERBS = {
         "sc_loops.comparing.command:compare",
         "put runs side by side on one page, with a table",
     ),
+    "cite": ("sc_loops.citing.command:cite", "print the BibTeX of everything that a run used"),
     "motion-import": ("sc_loops.motion.importing.command:motion_import", "make a motion data set of mocap files"),
     "motion-evaluate": (
         "sc_loops.evaluating.command:motion_evaluate",

@@ -17,6 +17,7 @@ from sc_loops.curation.stage import Stage
 from sc_loops.data.real import RealData
 from sc_loops.errors import UsageError, nearest
 from sc_loops.evaluation.metric import Metric
+from sc_loops.improving.improvement import Improvement
 from sc_loops.models.base import GenerativeModel
 from sc_loops.networks.classifier import Classifier
 from sc_loops.networks.network import Network
@@ -58,6 +59,7 @@ FAMILIES: dict[Any, dict[str, str]] = {
     GenerativeModel: {
         "ddpm": "sc_loops.models.ddpm:DDPM",
         "flow_matching": "sc_loops.models.flow_matching:FlowMatching",
+        "edm": "sc_loops.models.edm:EDM",
         "motion_diffusion": "sc_loops.models.motion_diffusion:MotionDiffusion",
         "gaussian": "sc_loops.models.gaussian:Gaussian",
     },
@@ -73,7 +75,12 @@ FAMILIES: dict[Any, dict[str, str]] = {
     },
     Stage: {
         "k_choice": "sc_loops.curation.k_choice:Curate",
+        "plural_choice": "sc_loops.curation.plural:PluralCurate",
         "correct": "sc_loops.correction.stage:Correct",
+    },
+    Improvement: {
+        "sims": "sc_loops.improving.sims:SIMS",
+        "neon": "sc_loops.improving.neon:Neon",
     },
     Metric: {
         "inception": "sc_loops.evaluation.inception:InceptionDistances",

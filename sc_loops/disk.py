@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sc_loops.errors import require
 
@@ -72,6 +72,7 @@ def expected_bytes(
     observed_bytes: int = 0,
     generations: int,
     keep: Keep,
+    older: Literal["nowhere", "pools", "checkpoints"] = "nowhere",
 ) -> int:
     """About the most that a run takes: its generations 0 to ``generations``, and one more pool in the making.
 
@@ -82,10 +83,14 @@ def expected_bytes(
         observed_bytes: what the metrics observe of one generation, which always stays.
         generations: the last generation.
         keep: which of them are kept.
+        older: where the loop's memory has the samples of older pools: in those, which then all stay, or in each
+            checkpoint those of all generations before it.
     """
-    kept = sum(keep.keeps(generation, generations) for generation in range(generations + 1))
+    kept = [generation for generation in range(generations + 1) if keep.keeps(generation, generations)]
+    pools = generations + 1 if older == "pools" else len(kept)
+    pools += sum(kept) if older == "checkpoints" else 0
     checkpoint, pool = _MODELS_IN_A_CHECKPOINT * model_bytes, sample_bytes * pool_items
-    return (kept + _STEP_CHECKPOINTS) * checkpoint + (kept + 1) * pool + (generations + 1) * observed_bytes
+    return (len(kept) + _STEP_CHECKPOINTS) * checkpoint + (pools + 1) * pool + (generations + 1) * observed_bytes
 
 
 def free_bytes(path: Path) -> int:

@@ -16,7 +16,7 @@ from sc_loops.curation.stage import Stage, check_stages, outputs_of
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
-from sc_loops.disk import Keep, expected_bytes, free_bytes, used_bytes
+from sc_loops.disk import expected_bytes, free_bytes, used_bytes
 from sc_loops.environment import environment
 from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
@@ -147,13 +147,15 @@ class Experiment:
         one = self.data.train.x[0].nbytes
         raw = sum(chunk.size for chunk in loop.chunks)
         observed = self.evaluation.observed_bytes(raw) + 1500 * len(loop.chunks)
+        grows = loop.memory != "replace" and loop.synthetic_ratio > 0
         expected = expected_bytes(
             model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
             sample_bytes=one + 20,  # index, condition, reward
             pool_items=sum(outputs_of(loop.stages, chunk.size) for chunk in loop.chunks),
             observed_bytes=observed + loop.preview * one,
             generations=loop.generations,
-            keep=loop.keep if loop.memory == "replace" or loop.keep.hold_seconds else Keep(),
+            keep=loop.keep,
+            older="nowhere" if not grows else "checkpoints" if loop.keep.hold_seconds else "pools",
         )
         loop.facts["disk/expected_bytes"] = expected
         left = expected - used_bytes(loop.run) if loop.run.path.exists() else expected

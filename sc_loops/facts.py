@@ -35,6 +35,8 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
         "synthetic_ratio": loop.synthetic_ratio,
         **({"start": loop.start} if loop.start else {}),
         "memory": loop.memory,
+        "real": loop.real,
+        "mixing": loop.mixing,
         **({"choices": curations[0].choices} if applies else {}),
         **({"strength": corrections[0].strength} if len(loop.stages) == len(corrections) == 1 else {}),
         **(_gaussian_loop(loop, model) if module.data.kind == "points" and not loop.start else {}),
@@ -49,13 +51,15 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
 def _gaussian_loop(loop: SelfConsumingLoop, model: GenerativeModel) -> Row:
     """What the exact theory of the Gaussian loop needs beside the real points, where it applies: samples that are
     regenerated as they are, or ideally corrected towards the Gaussian that the model is compared with. It starts from
-    a fit of the real points, which are as they are: pixels would be rounded."""
+    a fit of the real points, which are as they are: pixels would be rounded. It knows fixed real points, counts, and
+    the memories replace and fading."""
     measured = (
         [m.target for m in loop.evaluation.metrics if isinstance(m, GaussianDistance)] if loop.evaluation else []
     )
     corrections = [stage for stage in loop.stages if isinstance(stage, Correct)]
     towards = [c.corrector.target for c in corrections if isinstance(c.corrector, Ideal)]
     known = len(loop.stages) == len(corrections) == len(towards) <= 1
+    known = known and (loop.real, loop.mixing) == ("fixed", "count") and loop.memory in ("replace", "fading")
     if not (isinstance(model, Gaussian) and measured and known and all(t == measured[0] for t in towards)):
         return {}
     target = measured[0]

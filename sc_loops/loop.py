@@ -22,18 +22,18 @@ from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
 from sc_loops.curation.stage import StageLike, check_stages, prepare_stages
 from sc_loops.data.files import damage, read_tensors, write_tensors
-from sc_loops.data.memory import Memory, MemoryPolicy
-from sc_loops.data.mixture import Training
+from sc_loops.data.memory import MemoryPolicy
+from sc_loops.data.mixture import Mixing, Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Pool
-from sc_loops.data.real import RealData
+from sc_loops.data.real import RealData, RealPolicy
 from sc_loops.disk import Keep
 from sc_loops.errors import require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.facts import facts_of
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.closed_form import ClosedFormModel, check_training
+from sc_loops.models.closed_form import check_training
 from sc_loops.out_of_memory import explained
 from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
@@ -42,6 +42,7 @@ from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
 from sc_loops.shelf import Shelf
 from sc_loops.synthesis import Conditions, Synthesis, plan_chunks
+from sc_loops.training_sets import TrainingSets, check_mixing, planned_ratio
 
 KEEP_ALL = Keep()
 
@@ -63,10 +64,15 @@ class SelfConsumingLoop(Callback):
         synthetic_ratio: λ in [0, inf], synthetic : real. 0 is the baseline, inf is fully synthetic.
         stages: what happens to the samples on their way to the pool, in this order; none regenerates the
             samples as they are.
-        memory: what becomes of older pools: ``replace`` trains on the newest alone, ``fading`` on all, the older
-            the less (see ``Fading``).
+        memory: what becomes of older pools: ``replace`` trains on the newest alone, ``accumulate`` on all,
+            ``accumulate_subsample`` on n items of what accumulate has, ``fading`` on all, the older the less (see the
+            classes in ``data/memory.py``).
+        real: the n real items are ``fixed``, or ``fresh`` ones in each generation. What is held out to evaluate
+            with, and what else was made of real data (rewards, correctors), stays that of generation 0.
+        mixing: λ is kept by the ``count`` of items, or by the ``weight`` of their losses, where a generation trains
+            on all n real items and the whole pool, by default of n too.
         first: training of generation 0.
-        later: training of generations 1 to T.
+        later: training of generations 1 to T. With ``steps`` all see as many items, whatever λ and memory.
         retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``).
         samples: raw samples drawn per generation; by default as many as λ and the stages need.
         chunk_size: samples made at once; with the seed, it determines them.
@@ -91,6 +97,8 @@ class SelfConsumingLoop(Callback):
         synthetic_ratio: float,
         stages: Sequence[StageLike] = (),
         memory: MemoryPolicy = "replace",
+        real: RealPolicy = "fixed",
+        mixing: Mixing = "count",
         first: Training,
         later: Training,
         retraining: Literal["finetune", "from_scratch"] = "finetune",
@@ -112,12 +120,11 @@ class SelfConsumingLoop(Callback):
             synthetic_ratio,
             "λ >= 0, the ratio synthetic : real (0 is real data only, inf is synthetic data only)",
         )
-        require(samples is None or samples >= 1, "samples", samples, "an integer >= 1")
         require(1 <= chunk_size <= 10**7, "chunk_size", chunk_size, "an integer in 1..10000000")
         require(1 <= preview <= 10**4, "preview", preview, "an integer in 1..10000")
-        require(log_every >= 1, "log_every", log_every, "an integer >= 1")
-        possible = checkpoint_steps is None or checkpoint_steps >= 1
-        require(possible, "checkpoint_steps", checkpoint_steps, "an integer >= 1, or null")
+        counts = {"samples": samples, "log_every": log_every, "checkpoint_steps": checkpoint_steps}
+        for option, count in counts.items():
+            require(count is None or count >= 1, option, count, "an integer >= 1")
         possible = checkpoint_minutes is None or checkpoint_minutes > 0
         require(possible, "checkpoint_minutes", checkpoint_minutes, "a number > 0, or null")
         self.run = run if isinstance(run, Run) else Run(run)
@@ -127,7 +134,8 @@ class SelfConsumingLoop(Callback):
         self.samples, self.chunk_size, self.conditions = samples, chunk_size, conditions
         self.preview, self.start, self.log_every = preview, start, log_every
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
-        self.keep, self.nonfinite, self.memory = keep, nonfinite, memory
+        self.keep, self.nonfinite = keep, nonfinite
+        self.memory, self.real, self.mixing = memory, real, mixing
         self.facts: Row = {}  # further constants of the run, recorded with its own
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
@@ -141,12 +149,12 @@ class SelfConsumingLoop(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         state = {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
-        return {**state, "memory": self._memory.state_dict()}
+        return {**state, "memory": self._training_sets.memory.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._trained, self._training_row = state_dict["trained"], state_dict["training_row"]
         self._inside = state_dict.get("inside")
-        self._memory.load_state_dict(state_dict.get("memory", {}))
+        self._training_sets.memory.load_state_dict(state_dict.get("memory", {}))
 
     # What Lightning calls, in the order in which it does.
 
@@ -176,7 +184,7 @@ class SelfConsumingLoop(Callback):
         if self._trained < 0 and self._inside is None and self.start:
             model.load_weights(Path(self.start))
             self._trained = 0
-            self._training_row = {"real_items": 0, "synthetic_items": 0, "items_seen": 0}
+            self._training_row = TrainingSets.nothing()
         self._tell(trainer, "run_started", self.run, self.generations, self._trained + 1)
         unfinished = self._together.decided(lambda: opening.unfinished(self.run, self._trained))
         if self._trained >= 0 and self._inside is None and self._trained not in unfinished:
@@ -229,9 +237,7 @@ class SelfConsumingLoop(Callback):
         self._trained, self._inside = self._trained + 1, None
         self._shelf.begin(self._trained, self._together)
         self._training_row = {
-            "real_items": module.real_items,
-            "synthetic_items": module.synthetic_items,
-            "items_seen": self._training_row.get("items_seen", 0) + module.items_seen,
+            **TrainingSets.row(module, self._training_row),
             "train/loss": self._progress.losses.mean,
             **({"skipped_steps": model.skipped_steps} if self.nonfinite == "skip" else {}),
             "seconds/training": self._progress.seconds,
@@ -268,20 +274,17 @@ class SelfConsumingLoop(Callback):
         prepare_stages(self.stages, self.samples, self.reward)
         self.chunks = plan_chunks(
             real=len(data.train),
-            synthetic_ratio=self.synthetic_ratio,
+            synthetic_ratio=planned_ratio(self.synthetic_ratio, self.mixing),
             stages=self.stages,
             samples=self.samples,
             chunk_size=self.chunk_size,
         )
-        evaluation = self.evaluation or Evaluation(data, None, self.reward)
-        self._synthesis = Synthesis(
-            data, self.reward, self.stages, evaluation, conditions=self.conditions, seed=self.seed
-        )
-        self._synthesis.check(model)
+        self._evaluation = self.evaluation or Evaluation(data, None, self.reward)
         check_training(model, self.first, self.later, self.keep, self.processes.world_size if self.processes else 1)
+        check_mixing(self.mixing, model)
         self._shelf = Shelf(self.run, self.keep, self.generations)
-        saves = self.keep.hold_seconds is not None
-        self._memory = Memory.of(self.memory, self._shelf.samples, len(data.train), self.synthetic_ratio, saves)
+        self._training_sets = TrainingSets.of(self, data, self._shelf.samples)
+        self._synthesis(0).check(model)
 
     # Training.
 
@@ -339,20 +342,10 @@ class SelfConsumingLoop(Callback):
                 self.run.saved.arrived(path)
 
     def _mix_next(self, trainer: Trainer) -> None:
-        """Hand the last pool to the next generation; the next loader serves the mixture."""
-        generation, model = self._trained + 1, GenerativeModel.of(trainer.lightning_module)
-        consumes = generation > 0 and self.synthetic_ratio > 0
-        LoopDataModule.of(trainer).begin_generation(
-            generation,
-            pool=self._memory.recall(generation) if consumes else None,
-            synthetic_ratio=self.synthetic_ratio,
-            whole_pool=self._memory.whole,
-            training=self.later if generation else self.first,
-            seed=self.seed,
-            pairing=model.pairing(),
-            start=0 if self._inside is None else self._inside["step"],
-            at_once=isinstance(model, ClosedFormModel),
-        )
+        """Have the next loader serve what the next generation trains on."""
+        generation, done = self._trained + 1, 0 if self._inside is None else self._inside["step"]
+        module, model = LoopDataModule.of(trainer), GenerativeModel.of(trainer.lightning_module)
+        self._training_sets.begin(module, generation, model, self.later if generation else self.first, done)
 
     @contextmanager
     def _as_of(self, generation: int, model: GenerativeModel) -> Iterator[None]:
@@ -371,7 +364,7 @@ class SelfConsumingLoop(Callback):
     def _finish_generation(self, generation: int, trainer: Trainer, model: GenerativeModel) -> None:
         """Leave the pool and the row of a trained generation behind, as far as they are not there yet."""
         pool, together = self._shelf.pool(generation), self._together
-        maker = PoolMaker(pool, self.chunks, self._synthesis, together)
+        maker = PoolMaker(pool, self.chunks, self._synthesis(generation), together)
         with trainer.precision_plugin.forward_context():
             made = maker.make(
                 model,
@@ -386,7 +379,12 @@ class SelfConsumingLoop(Callback):
                 self._tell(trainer, "generation_finished", self.run, row)
         together.meet()
         if together.local_rank == 0 and generation == self._trained and isinstance(pool, Pool):
-            self._shelf.written(generation, self._memory.needs)
+            self._shelf.written(generation, self._training_sets.memory.needs)
+
+    def _synthesis(self, generation: int) -> Synthesis:
+        """How the samples of ``generation`` are made: under the conditions of the real data that it saw."""
+        data, conditions, seed = self._training_sets.real(generation), self.conditions, self.seed
+        return Synthesis(data, self.reward, self.stages, self._evaluation, conditions=conditions, seed=seed)
 
     @property
     def _together(self) -> Processes:

@@ -27,6 +27,7 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, RunError, UsageError, require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.models.base import GenerativeModel
+from sc_loops.networks.network import Network
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Observation, Samples
 
@@ -95,7 +96,7 @@ class Synthesis:
             condition = self._draw_conditions(model, generation, chunk, generator("condition"))
             x = model.sample(generator("sample"), chunk.size, condition)
             self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
-            x = as_float(self._stored(x))  # what is scored and measured is what is kept
+            x = as_float(self._stored(x, condition))  # what is scored and measured is what is kept
         index = torch.arange(chunk.start, chunk.start + chunk.size, device=x.device)
         raw = Samples(x, condition, {"index": index})
         if self.reward is not None:
@@ -112,7 +113,7 @@ class Synthesis:
             observed = self.evaluation.observe(raw, kept)
         observed |= {name: note for name, note in noted.items() if note}
         observed["loop"] = {"network_evaluations": torch.tensor([evaluations.total])}
-        return replace(kept, x=self._stored(kept.x)), observed
+        return replace(kept, x=self._stored(kept.x, kept.condition)), observed
 
     def summarise(self, pool: Pool | HeldPool) -> dict[str, float]:
         """The numbers of a generation: what was measured, and what the stages say of their work. Of several stages of
@@ -126,7 +127,10 @@ class Synthesis:
         return summary
 
     def check(self, model: GenerativeModel) -> None:
-        """Raise ``UsageError`` for a conditional model without labels."""
+        """Raise ``UsageError`` for a conditional model without labels, or under captions that are held out."""
+        held_out = model.conditional and self.conditions == "uniform" and self.data.motions is not None
+        expected = "real or in_turn: uniform would sample under held-out captions too"
+        require(not held_out, "conditions", self.conditions, expected)
         if model.conditional and self.data.train.condition is None:
             raise UsageError(
                 "model",
@@ -143,9 +147,12 @@ class Synthesis:
                 assert self.data.train.condition is not None
                 condition = self.data.train.condition.to(model.device)[condition % len(self.data.train)]
         x = model.sample(generator_for(self.seed, "preview", device=model.device), n, condition)
-        return Samples(self._stored(x), condition)
+        return Samples(self._stored(x, condition), condition)
 
-    def _stored(self, x: Tensor) -> Tensor:
+    def _stored(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        motions = self.data.motions
+        if motions is not None and condition is not None:  # a model of other data knows no lengths
+            x = x * motions.mask(condition, x.shape[1]).to(x.device)[..., None]
         return as_stored(x, like=self.data.train.x)
 
     def _draw_conditions(
@@ -290,14 +297,16 @@ class EvaluationCount:
 def counted_evaluations(model: nn.Module) -> Iterator[EvaluationCount]:
     """Count the samples that pass through the busiest child module of ``model`` (its network).
 
-    A call on a batch of 2N, as guidance makes, counts 2N; so total / N is the network evaluations per sample.
+    A call on a batch of 2N, as guidance makes, counts 2N; so total / N is the network evaluations per sample. A
+    network may count more than once: see ``Network.evaluations``.
     """
     count = EvaluationCount()
     rows: dict[nn.Module, int] = {}
 
     def hook(module: nn.Module, args: tuple[object, ...], output: object) -> None:
         if isinstance(output, Tensor):
-            rows[module] = rows.get(module, 0) + output.shape[0]
+            each = module.evaluations if isinstance(module, Network) else 1
+            rows[module] = rows.get(module, 0) + each * output.shape[0]
             count.total = max(rows.values())
 
     handles = [child.register_forward_hook(hook) for child in model.children()]

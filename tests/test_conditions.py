@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sc_loops.data.motions import Motions
 from sc_loops.data.pool import Chunk
 from sc_loops.data.real import RealData
+from sc_loops.errors import UsageError
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.samples import Samples
@@ -61,3 +63,36 @@ def test_real_draws_only_what_is_there(data) -> None:
     counts = torch.tensor(conditions).bincount(minlength=61)[::10]
     assert counts.sum() == 700
     assert (counts > 60).all()
+
+
+@pytest.fixture
+def motions() -> RealData:
+    """A clip to train on of 3 frames, and a held-out one of 5, with captions of their own."""
+    unit = torch.zeros(263), torch.ones(263)
+    table, rows = Motions.of_clips(["a", "b"], [["walks", "strolls"], ["sits"]], [3, 5], *unit)
+    x = torch.randn(2, 5, 263, generator=torch.Generator().manual_seed(0)) * table.mask(rows, 5)[..., None]
+    return RealData(Samples(x[:1], rows[:1]), Samples(x[1:], rows[1:]), "motions", motions=table)
+
+
+def of_motions(data: RealData, conditions: Conditions) -> Synthesis:
+    return Synthesis(data, None, [], Evaluation(data, None, None), conditions=conditions, seed=3)
+
+
+def test_held_out_captions_are_not_sampled_under(motions) -> None:
+    with pytest.raises(UsageError, match="held-out"):
+        of_motions(motions, "uniform").check(Echo())
+    for conditions in ("real", "in_turn"):
+        of_motions(motions, conditions).check(Echo())
+
+
+class Ones(Echo):
+    def sample(self, generator, n, condition=None):
+        return torch.ones(n, 5, 263)
+
+
+def test_a_motion_is_0_beyond_its_end_whatever_the_model(motions) -> None:
+    synthesis = of_motions(motions, "real")
+    samples, _ = synthesis.make(Ones(), 0, Chunk(0, 0, 2), Stopwatch())
+    for x in (samples.x, synthesis.preview(Ones(), 2).x):
+        assert (x[:, :3] == 1).all()
+        assert (x[:, 3:] == 0).all()

@@ -18,7 +18,10 @@ _DISTANCES = (
     "wasserstein_2", "energy_distance", "frechet_distance", "fid", "kid", "precision", "recall", "diversity",
     "matching_score", "r_precision", "multimodality",
 )  # fmt: skip
-_AMOUNTS = ("real_items", "synthetic_items", "items_seen", "samples", "pool_items", "nfe")
+_AMOUNTS = (
+    "real_items", "synthetic_items", "items_seen", "real_items_seen", "synthetic_items_seen", "samples", "pool_items",
+    "nfe",
+)  # fmt: skip
 _TIMES = ("seconds", "samples_per_second")
 _WHEREABOUTS = ("data.root", "data.download")
 

@@ -38,6 +38,7 @@ def cifar10(
         download: fetch that archive (170 MB) into ``root`` when it is needed and absent. Processes that start
             together fetch it once.
         train_size: keep the first ``train_size / 10`` training images of each class, in file order; all by default.
+            With ``loop.real=fresh`` generation t has, of each class, those from ``t train_size / 10`` on.
         test_size: the same of the held-out images.
 
     Raises:
@@ -49,22 +50,23 @@ def cifar10(
     place = Path(root).expanduser()
     _complete(place, download)
     names = tuple(_read(place, CIFAR10.meta["filename"])[CIFAR10.meta["key"]])
-    train = _part(place, [name for name, _ in CIFAR10.train_list], train_size)
+    fresh = partial(_part, place, [name for name, _ in CIFAR10.train_list], train_size)
     test = _part(place, [name for name, _ in CIFAR10.test_list], test_size)
-    return RealData(train, test, "images", names, "cifar10")
+    return RealData(fresh(0), test, "images", names, "cifar10", fresh=fresh, rows=50_000)
 
 
-def _part(root: Path, names: list[str], size: int | None) -> Samples:
+def _part(root: Path, names: list[str], size: int | None, number: int = 0) -> Samples:
     batches = [_read(root, name) for name in names]
     pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
     labels = torch.tensor([label for batch in batches for label in batch["labels"]], dtype=torch.int64)
     samples = Samples(torch.from_numpy(pixels), labels)
-    return samples if size is None else samples[_first_of_each_class(labels, size // 10)]
+    return samples if size is None else samples[_of_each_class(labels, size // 10, number)]
 
 
-def _first_of_each_class(labels: Tensor, count: int) -> Tensor:
-    """Positions of the first ``count`` items of each class, in ascending order."""
-    return torch.cat([(labels == k).nonzero()[:count, 0] for k in range(10)]).sort().values
+def _of_each_class(labels: Tensor, count: int, number: int) -> Tensor:
+    """Positions of the ``count`` items of each class from its item ``number * count`` on, in ascending order."""
+    rows = slice(number * count, (number + 1) * count)
+    return torch.cat([(labels == k).nonzero()[rows, 0] for k in range(10)]).sort().values
 
 
 # Files. Their sums are read when they are needed.

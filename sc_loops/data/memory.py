@@ -1,4 +1,4 @@
-"""Memory: what becomes of older pools, that is, which synthetic samples a generation trains on."""
+"""Memory: what becomes of older pools, that is, which samples a generation trains on."""
 
 from __future__ import annotations
 
@@ -8,41 +8,67 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
-from sc_loops.data.mixture import synthetic_count
+from sc_loops.data.mixture import Mixing, synthetic_count
 from sc_loops.errors import require
+from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
 
-MemoryPolicy = Literal["replace", "fading"]
+MemoryPolicy = Literal["replace", "fading", "accumulate", "accumulate_subsample"]
 Reader = Callable[[int], Samples]  # the samples of the pool of a generation
 
 
 class Memory(ABC):
-    """Which synthetic samples there are to train on.
+    """Which samples there are to train on.
 
     Attributes:
         whole: whether a generation trains on all that is remembered; else it draws floor(λ n) of it.
     """
 
-    whole: bool
+    whole = True
 
     @staticmethod
-    def of(policy: MemoryPolicy, read: Reader, real: int, synthetic_ratio: float, saves: bool = False) -> Memory:
-        """The memory that ``policy`` names, for n = ``real`` real items and the ratio λ.
+    def of(
+        policy: MemoryPolicy,
+        read: Reader,
+        real: int,
+        synthetic_ratio: float,
+        saves: bool = False,
+        *,
+        mixing: Mixing = "count",
+        seed: int = 0,
+    ) -> Memory:
+        """The memory that ``policy`` names, for n = ``real`` real items and the ratio λ. Where λ = 0 nothing is
+        trained on that would have to be remembered.
 
         Args:
             read: reads an older pool.
             saves: keep in ``state_dict`` what is remembered, since older pools may not be on disk.
+            mixing: with ``weight``, λ does not bound how much of a pool is remembered.
+            seed: the run's.
         """
         require(policy in get_args(MemoryPolicy), "memory", policy, f"one of {', '.join(get_args(MemoryPolicy))}")
-        if policy == "replace":
+        if policy == "replace" or synthetic_ratio == 0:
             return Replace(read)
-        count = None if synthetic_ratio == math.inf else synthetic_count(real, synthetic_ratio)
-        return Fading(read, count, saves)
+        whole = synthetic_ratio == math.inf or mixing == "weight"
+        count = None if whole else synthetic_count(real, synthetic_ratio)
+        if policy == "fading":
+            return Fading(read, count, saves)
+        if policy == "accumulate":
+            return Accumulate(read, count, saves)
+        expected = "count: what is drawn decides how many items are real, which weights would undo"
+        require(mixing == "count", "mixing", mixing, expected, "set loop.mixing=count, or loop.memory=accumulate")
+        sees_real = synthetic_ratio < math.inf
+        return AccumulateSubsample(read, count, saves, real=real, sees_real=sees_real, seed=seed)
 
     @abstractmethod
     def recall(self, generation: int) -> Samples:
         """What ``generation`` (>= 1) trains on of the pools before it."""
+
+    def real(self, generation: int) -> Tensor | slice:
+        """Which of the real items ``generation`` (>= 1) trains on."""
+        return slice(None)
 
     def needs(self, pool: int) -> bool:
         """Whether generations after the next one to train still read the samples of ``pool``."""
@@ -69,6 +95,109 @@ class Replace(Memory):
         return self._read(generation - 1)
 
 
+class Accumulate(Memory):
+    """All pools: generation N trains on floor(λ n) samples of every pool j < N, or on the whole pools for λ = inf.
+
+    Gerstgrasser et al. 2024 (arXiv 2404.01413): what was made in all generations so far, beside the real data. The
+    samples are the first of a pool; a smaller pool is repeated evenly. What is trained on grows like n (1 + λ N),
+    and becomes almost wholly synthetic, whatever λ > 0.
+    """
+
+    def __init__(self, read: Reader, count: int | None, saves: bool = False) -> None:
+        self._read, self._count, self._saves = read, count, saves
+        self._samples: Samples | None = None
+        self._sizes: list[int] = []  # of what is remembered of the pools 0, 1, ...
+
+    def recall(self, generation: int) -> Samples:
+        end = sum(self._sizes_before(generation))
+        assert self._samples is not None
+        return self._samples[:end]
+
+    def needs(self, pool: int) -> bool:
+        return not (self._saves and pool < len(self._sizes))
+
+    def state_dict(self) -> dict[str, Any]:
+        if self._samples is None or not self._saves:
+            return {}
+        return {"x": self._samples.x, "condition": self._samples.condition, "sizes": self._sizes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            self._saves = True  # once that is so it stays so, since pools were deleted
+            self._samples, self._sizes = Samples(state["x"], state["condition"]), list(state["sizes"])
+
+    def _sizes_before(self, generation: int) -> list[int]:
+        """How many samples of each pool before ``generation`` there are to train on."""
+        for pool in range(len(self._sizes), generation):
+            self._sizes.append(self._remember(pool))
+        return self._sizes[:generation]
+
+    def _remember(self, pool: int) -> int:
+        """Take up the newest pool; how many of its samples there are to train on."""
+        new = self._samples_of(pool)
+        self._samples = new if self._samples is None else Samples.concatenate([self._samples, new])
+        return len(new)
+
+    def _samples_of(self, pool: int) -> Samples:
+        read = self._read(pool)
+        there = Samples(read.x, read.condition)
+        if self._count is None or self._count == len(there):
+            return there
+        return there[torch.arange(self._count) % len(there)]
+
+
+class AccumulateSubsample(Accumulate):
+    """As many items as there are real ones, drawn uniformly without replacement, and anew in every generation, from
+    what ``Accumulate`` trains on: the real items and those of all pools.
+
+    Kazdan et al. 2024 (arXiv 2410.16713): what is trained on does not grow. Of the n items of generation N about
+    n / (1 + λ N) are real. With λ = inf no real item is among those that are drawn from, and there are fewer than
+    n where the pools hold fewer together.
+
+    Pools that are on disk are read again in every generation, one after the other: only what is drawn is in memory.
+
+    Args:
+        real: n.
+        sees_real: whether real items are drawn too: λ < inf.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, read: Reader, count: int | None, saves: bool = False, *, real: int, sees_real: bool, seed: int
+    ) -> None:
+        super().__init__(read, count, saves)
+        self._drawn, self._real, self._seed = real, real if sees_real else 0, seed
+
+    def recall(self, generation: int) -> Samples:
+        drawn = self._positions(generation)
+        return self._at(generation, drawn[drawn >= self._real] - self._real)
+
+    def real(self, generation: int) -> Tensor:
+        drawn = self._positions(generation)
+        return drawn[drawn < self._real]
+
+    def _positions(self, generation: int) -> Tensor:
+        """Of what is drawn, in ascending order, among the real items and then the pools."""
+        total = self._real + sum(self._sizes_before(generation))
+        order = torch.randperm(total, generator=generator_for(self._seed, "memory", generation))
+        return order[: self._drawn].sort().values
+
+    def _at(self, generation: int, positions: Tensor) -> Samples:
+        """The samples at ``positions`` among those of the pools."""
+        if self._saves:
+            return super().recall(generation)[positions]
+        ends = torch.tensor(self._sizes_before(generation)).cumsum(0)
+        pools = torch.searchsorted(ends, positions, right=True)
+        starts = torch.cat([ends.new_zeros(1), ends])
+        hit = pools.unique().tolist() or [0]
+        return Samples.concatenate([self._samples_of(j)[positions[pools == j] - starts[j]] for j in hit])
+
+    def _remember(self, pool: int) -> int:
+        if self._saves:
+            return super()._remember(pool)
+        return len(self._read(pool)) if self._count is None else self._count
+
+
 class Fading(Memory):
     """All pools, the older the less: generation N trains on the first floor((j + 1)/N k) samples of pool j, for
     j = 0..N-1, where k = floor(λ n), or the size of the pool for λ = inf.
@@ -77,8 +206,6 @@ class Fading(Memory):
     int(i/N · 25)" of what was made for generation i = j + 1. The synthetic part grows like k (N + 1)/2, so what is
     trained on becomes almost wholly synthetic, whatever λ.
     """
-
-    whole = True
 
     def __init__(self, read: Reader, count: int | None, saves: bool = False) -> None:
         self._read, self._count, self._saves = read, count, saves

@@ -1,7 +1,7 @@
 """What a generation trains on: real and synthetic samples in the ratio λ, in an order that is a pure function.
 
-Bertrand et al. 2024 (arXiv 2310.00429) weight real data by 1/(1+λ) and synthetic data by λ/(1+λ); here the
-weights are exact counts: a pass over n real items holds n + floor(λ n) items.
+Bertrand et al. 2024 (arXiv 2310.00429) weight real data by 1/(1+λ) and synthetic data by λ/(1+λ). Here these are
+exact counts, of which a pass over n real items holds n + floor(λ n), or the weights of the items' losses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from sc_loops.data.pixels import as_float
 from sc_loops.errors import require
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Pairing, Samples
+
+Mixing = Literal["count", "weight"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,26 +82,46 @@ def mix(
     *,
     synthetic_ratio: float,
     whole_pool: bool = False,
+    mixing: Mixing = "count",
     generator: torch.Generator,
 ) -> tuple[Samples, int, int]:
     """The mixture of one generation, with the number of real and of synthetic items in it.
 
     λ = 0 (or no pool) is the real items alone, λ = inf the pool alone. For a finite λ the floor(λ n) synthetic
     items are drawn from the pool without replacement; a smaller pool is repeated evenly. With ``whole_pool`` it is
-    taken as it is, which is for memories that grow.
+    taken as it is, which is for memories that grow. So it is with the mixing ``weight``, where items have a column
+    ``weight``: see ``loss_weights``.
     """
     if pool is None or synthetic_ratio == 0:
         return real, len(real), 0
     if synthetic_ratio == math.inf:
         return pool, 0, len(pool)
-    count = len(pool) if whole_pool else synthetic_count(len(real), synthetic_ratio)
-    synthetic = pool if whole_pool else pool[_drawn(len(pool), count, generator)]
     require(
         pool.x.dtype == real.x.dtype, "data", f"{real.x.dtype}, with a pool of {pool.x.dtype}", "one type of both"
     )
-    both_conditioned = real.condition is not None and synthetic.condition is not None
-    parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, synthetic)]
-    return Samples.concatenate(parts), len(real), count
+    if not (whole_pool or mixing == "weight"):
+        pool = pool[_drawn(len(pool), synthetic_count(len(real), synthetic_ratio), generator)]
+    both_conditioned = real.condition is not None and pool.condition is not None
+    parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, pool)]
+    mixture = Samples.concatenate(parts)
+    if mixing == "weight":
+        mixture = mixture.with_columns(weight=loss_weights(len(real), len(pool), synthetic_ratio))
+    return mixture, len(real), len(pool)
+
+
+def loss_weights(real: int, synthetic: int, synthetic_ratio: float) -> Tensor:
+    """``(real + synthetic,)`` the weight of each item's loss, real items first.
+
+    Real items weigh 1/(1+λ) in all and synthetic ones λ/(1+λ) (Bertrand et al. 2024, arXiv 2310.00429), here over
+    their share of the items, so that the mean weight is 1.
+
+    Args:
+        real, synthetic: numbers of items, > 0.
+        synthetic_ratio: λ in (0, inf).
+    """
+    items, each = real + synthetic, 1 / (1 + synthetic_ratio)
+    weights = torch.tensor([each * items / real, (1 - each) * items / synthetic])
+    return weights.repeat_interleave(torch.tensor([real, synthetic]))
 
 
 def _drawn(n: int, count: int, generator: torch.Generator) -> Tensor:
@@ -118,7 +141,7 @@ class MixtureLoader:
     The items are brought to ``device`` once, as they are, and batches are gathered there.
 
     Args:
-        items: the mixture.
+        items: the mixture; its columns come along.
         batch_size: items of one optimizer step over all ranks; a multiple of ``world_size``.
         steps: number of batches.
         flips: mirror each image with probability 1/2, a function of (seed, generation, step).
@@ -206,7 +229,7 @@ class MixtureLoader:
             rows = mirrored.nonzero()[:, 0]
             rows = self._sent(rows) if items is self._on_device else rows
             x.index_copy_(0, rows, x.index_select(0, rows).flip(-1))
-        return Samples(x, condition)
+        return Samples(x, condition, {k: v.index_select(0, index) for k, v in items.columns.items()})
 
     def _sent(self, x: Tensor) -> Tensor:
         """``x`` on the device; a GPU fetches it without anybody waiting."""

@@ -40,7 +40,8 @@ def mnist(
         download: fetch what is absent (12 MB in all) into ``root/MNIST/raw/``. Processes that start together fetch
             it once.
         train_size: keep the first so many rows of the training file, whatever their classes; all by default. The
-            published experiment on self-correction (Gillman et al. 2024) trains on the first 12,000.
+            published experiment on self-correction (Gillman et al. 2024) trains on the first 12,000. With
+            ``loop.real=fresh`` generation t has the rows from ``t train_size`` on.
         test_size: the same of the held-out images.
 
     Raises:
@@ -50,13 +51,16 @@ def mnist(
         require(size is None or 1 <= size <= most, option, size, f"an integer from 1 to {most}")
     place = Path(root).expanduser()
     _complete(place, download)
-    train, test = _part(place, "train", train_size), _part(place, "t10k", test_size)
-    return RealData(train, test, "images", tuple(map(str, range(10))), "mnist")
+    fresh = partial(_part, place, "train", train_size or 60_000)
+    train, test, names = fresh(0), _part(place, "t10k", test_size or 10_000), tuple(map(str, range(10)))
+    return RealData(train, test, "images", names, "mnist", fresh=fresh, rows=60_000)
 
 
-def _part(root: Path, part: str, size: int | None) -> Samples:
-    pixels = _read(root, f"{part}-images-idx3-ubyte").reshape(-1, 1, 28, 28)[:size]
-    labels = _read(root, f"{part}-labels-idx1-ubyte")[:size]
+def _part(root: Path, part: str, size: int, number: int = 0) -> Samples:
+    """The ``size`` rows from ``number * size`` on."""
+    rows = slice(number * size, (number + 1) * size)
+    pixels = _read(root, f"{part}-images-idx3-ubyte").reshape(-1, 1, 28, 28)[rows]
+    labels = _read(root, f"{part}-labels-idx1-ubyte")[rows]
     return Samples(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 

@@ -1,10 +1,10 @@
-"""``LoopDataModule``: real data, and from generation 1 on the last pool beside them, as a LightningDataModule."""
+"""``LoopDataModule``: real data, and from generation 1 on synthetic ones beside them, as a LightningDataModule."""
 
 from __future__ import annotations
 
 from lightning import LightningDataModule, Trainer
 
-from sc_loops.data.mixture import MixtureLoader, Training, mix
+from sc_loops.data.mixture import Mixing, MixtureLoader, Training, mix
 from sc_loops.data.real import RealData
 from sc_loops.errors import UsageError, require
 from sc_loops.randomness import generator_for
@@ -50,7 +50,9 @@ class LoopDataModule(LightningDataModule):
         synthetic_ratio: float,
         training: Training,
         seed: int,
+        real: Samples | None = None,
         whole_pool: bool = False,
+        mixing: Mixing = "count",
         pairing: Pairing | None = None,
         start: int = 0,
         at_once: bool = False,
@@ -60,15 +62,18 @@ class LoopDataModule(LightningDataModule):
 
         Args:
             pool: the synthetic samples, of which floor(λ n) are drawn, or with ``whole_pool`` all are taken.
+            real: the real items of this generation; by default those of ``data``.
+            mixing: keep λ by the ``count`` of items, or by the ``weight`` of their losses.
             at_once: all items are one batch, in every process, and there is one step.
         """
         self._seed, self._generation, self._start = seed, generation, start
         self._pairing, self._at_once = pairing, at_once
         self.items, self.real_items, self.synthetic_items = mix(
-            self.data.train,
+            self.data.train if real is None else real,
             pool,
             synthetic_ratio=synthetic_ratio,
             whole_pool=whole_pool,
+            mixing=mixing,
             generator=generator_for(seed, "mixture", generation),
         )
         batch = len(self.items) if at_once else self.batch_size
@@ -80,8 +85,9 @@ class LoopDataModule(LightningDataModule):
 
     def train_dataloader(self) -> MixtureLoader:
         trainer = None if self._at_once else self.trainer
+        weights = {name: column for name, column in self.items.columns.items() if name == "weight"}
         return MixtureLoader(
-            Samples(self.items.x, self.items.condition),
+            Samples(self.items.x, self.items.condition, weights),
             batch_size=len(self.items) if self._at_once else self.batch_size,
             steps=self.steps,
             seed=self._seed,

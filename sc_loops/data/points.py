@@ -1,8 +1,10 @@
-"""Points: two moons, a mixture of Gaussians on a circle, and one Gaussian of any dimension."""
+"""Points: two moons, a mixture of Gaussians on a circle, and one Gaussian of any dimension. All can be drawn anew for
+each generation."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,6 +15,9 @@ from sc_loops.randomness import seed_for
 from sc_loops.samples import Samples
 
 MOST_POINTS = 10_000_000
+
+Draw = Callable[[int], tuple[np.ndarray, np.ndarray | None]]
+"""From a seed: points ``(N, d)`` in random order, and their classes ``(N,)`` or None."""
 
 
 def two_moons(*, size: int = 10000, test_size: int = 2000, noise: float = 0.05, seed: int = 0) -> RealData:
@@ -31,8 +36,12 @@ def two_moons(*, size: int = 10000, test_size: int = 2000, noise: float = 0.05, 
 
     _require_sizes(size, test_size)
     require(0 <= noise < math.inf, "noise", noise, "a number >= 0")
-    points, labels = make_moons(size + test_size, noise=noise, random_state=seed_for(seed, "two_moons") % 2**32)
-    return _split(3 * points - 1, labels, size, ("upper", "lower"), "two_moons")
+
+    def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        points, labels = make_moons(size + test_size, noise=noise, random_state=seed % 2**32)
+        return 3 * points - 1, labels
+
+    return _drawn(draw, seed, size, ("upper", "lower"), "two_moons")
 
 
 def gaussian_mixture(
@@ -66,12 +75,16 @@ def gaussian_mixture(
     weights = [1.0] * modes if weights is None else weights
     require(len(weights) == modes, "weights", weights, f"one number for each of the {modes} modes")
     require(all(w > 0 for w in weights) and sum(weights) < math.inf, "weights", weights, "finite numbers > 0")
-    rng = np.random.default_rng(seed_for(seed, "gaussian_mixture"))
-    labels = rng.choice(modes, size + test_size, p=np.array(weights) / sum(weights))
-    angles = 2 * np.pi * labels / modes
-    centres = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    names = tuple(f"mode {k}" for k in range(modes))
-    return _split(centres + std * rng.standard_normal(centres.shape), labels, size, names, "gaussian_mixture")
+    shares = np.array(weights) / sum(weights)
+
+    def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        labels = rng.choice(modes, size + test_size, p=shares)
+        angles = 2 * np.pi * labels / modes
+        centres = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        return centres + std * rng.standard_normal(centres.shape), labels
+
+    return _drawn(draw, seed, size, tuple(f"mode {k}" for k in range(modes)), "gaussian_mixture")
 
 
 def gaussian(
@@ -101,10 +114,13 @@ def gaussian(
     centre = [0.0] * dimensions if mean is None else mean
     fits = len(centre) == dimensions and all(map(math.isfinite, centre))
     require(fits, "mean", mean, f"a finite number for each of the {dimensions} dimensions")
-    rng = np.random.default_rng(seed_for(seed, "gaussian"))
-    draws = rng.standard_normal((size + test_size, dimensions))
-    points = np.array(centre) + (draws if covariance is None else draws @ _factor(covariance, dimensions).T)
-    return _split(points, None, size, (), "gaussian")
+    factor = None if covariance is None else _factor(covariance, dimensions)
+
+    def draw(seed: int) -> tuple[np.ndarray, None]:
+        draws = np.random.default_rng(seed).standard_normal((size + test_size, dimensions))
+        return np.array(centre) + (draws if factor is None else draws @ factor.T), None
+
+    return _drawn(draw, seed, size, (), "gaussian")
 
 
 def _factor(covariance: list[list[float]], dimensions: int) -> np.ndarray:
@@ -126,10 +142,14 @@ def _require_sizes(size: int, test_size: int) -> None:
     require(1 <= test_size <= MOST_POINTS, "test_size", test_size, expected)
 
 
-def _split(
-    points: np.ndarray, labels: np.ndarray | None, size: int, class_names: tuple[str, ...], name: str
-) -> RealData:
-    """The first ``size`` of the points, which are in random order, to train on; the others to test."""
-    condition = None if labels is None else torch.from_numpy(labels).long()
-    samples = Samples(torch.from_numpy(points).float(), condition)
-    return RealData(samples[:size], samples[size:], "points", class_names, name)
+def _drawn(draw: Draw, seed: int, size: int, class_names: tuple[str, ...], name: str) -> RealData:
+    """Of what ``draw`` gives, the first ``size`` points to train on and the others to test. Generation t >= 1 has
+    a draw of its own, of which it takes as many."""
+
+    def drawn(*generation: int) -> Samples:
+        points, labels = draw(seed_for(seed, name, *generation))
+        return Samples(torch.from_numpy(points).float(), None if labels is None else torch.from_numpy(labels).long())
+
+    samples = drawn()
+    train, test = samples[:size], samples[size:]
+    return RealData(train, test, "points", class_names, name, fresh=lambda t: drawn(t)[:size] if t else train)

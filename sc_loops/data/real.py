@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ import torch
 from sc_loops.data.motions import Motions
 from sc_loops.errors import require
 from sc_loops.samples import Samples
+
+RealPolicy = Literal["fixed", "fresh"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class RealData:
         name: what the data set is called in reports.
         motions: captions, lengths and units of motions, whose ``condition`` is a row of that table.
         left_out: what of the source is not among the samples, and why, a line for each kind of reason.
+        fresh: the training set of a generation t >= 0, a pure function of t: as many samples as ``train``, which is
+            that of t = 0, and none of them in another generation's. None where there is but one training set.
+        rows: how many real samples ``fresh`` has to take disjoint training sets from; None where it draws anew
+            without end.
     """
 
     train: Samples
@@ -35,6 +42,8 @@ class RealData:
     name: str = "data"
     motions: Motions | None = None
     left_out: tuple[str, ...] = ()
+    fresh: Callable[[int], Samples] | None = None
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         require(len(self.train) > 0, "train", len(self.train), "at least one real sample to train on")

@@ -45,10 +45,12 @@ class GenerativeModel(LightningModule, ABC):
 
     Attributes:
         conditional: whether ``sample`` wants class labels. A subclass that does sets it.
+        weighted: whether ``loss`` is a ``weighted_mean``, which ``loop.mixing=weight`` needs. A subclass sets it.
         skipped_steps: steps of this generation that were left out because a gradient was not finite.
     """
 
     conditional: bool = False
+    weighted: bool = False
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
+from sc_loops.models.weighting import weighted_mean
 from sc_loops.networks.network import Network
 from sc_loops.samples import Samples
 from sc_loops.sampling.diffusion import (
@@ -56,6 +57,7 @@ class DDPM(GenerativeModel):
 
     _alpha: Tensor
     _sigma: Tensor
+    weighted = True
 
     def __init__(
         self,
@@ -134,7 +136,8 @@ class DDPM(GenerativeModel):
         epsilon = torch.randn_like(x0)
         alpha, sigma = (level[t].view(n, *(1,) * (x0.ndim - 1)) for level in (self._alpha, self._sigma))
         output = self.network(t / self._timesteps, alpha * x0 + sigma * epsilon, y)
-        return F.mse_loss(output, prediction_target(self._prediction, x0, epsilon, alpha, sigma))
+        target = prediction_target(self._prediction, x0, epsilon, alpha, sigma)
+        return weighted_mean(F.mse_loss(output, target, reduction="none"), batch)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None

@@ -17,6 +17,7 @@ from torchcfm.conditional_flow_matching import (
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
+from sc_loops.models.weighting import weighted_mean
 from sc_loops.networks.network import Network
 from sc_loops.samples import Pairing, Samples
 from sc_loops.sampling.coupling import optimal_permutation
@@ -124,6 +125,8 @@ class FlowMatching(GenerativeModel):
         self.conditional = network.class_conditional
         self._shape = data.shape
         self._exact_ot, self._with_replacement, self._ot_block = coupling == "exact_ot", ot_with_replacement, ot_block
+        # Optimal pairs join noise and data as if all items counted the same: weights would hardly change the flow.
+        self.weighted = coupling != "exact_ot"
         self._matcher = MATCHERS[coupling](sigma)
         self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
         self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
@@ -156,7 +159,7 @@ class FlowMatching(GenerativeModel):
     def loss(self, batch: Samples) -> Tensor:
         y = training_labels(self.network, batch.condition, self._condition_dropout)
         t, xt, ut, y = self.path(batch.x, y, batch.columns.get("noise"))
-        return F.mse_loss(self.network(t, xt, y), ut)
+        return weighted_mean(F.mse_loss(self.network(t, xt, y), ut, reduction="none"), batch)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None

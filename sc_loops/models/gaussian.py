@@ -10,6 +10,7 @@ from torch import Tensor
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.closed_form import ClosedFormModel
+from sc_loops.models.weighting import weighted_mean
 from sc_loops.samples import Samples
 
 
@@ -26,6 +27,8 @@ class Gaussian(ClosedFormModel):
         covariance: ``(d, d)`` float64.
     """
 
+    weighted = True
+
     mean: Tensor
     covariance: Tensor
 
@@ -39,9 +42,16 @@ class Gaussian(ClosedFormModel):
 
     def fit(self, items: Samples) -> None:
         x = items.x.flatten(1).double()
-        self.mean = x.mean(dim=0)
-        centred = x - self.mean
-        self.covariance = centred.T @ centred / len(x)
+        weight = items.columns.get("weight")
+        if weight is None:
+            self.mean = x.mean(dim=0)
+            centred = x - self.mean
+            self.covariance = centred.T @ centred / len(x)
+        else:
+            share = (weight.double() / weight.double().sum())[:, None]
+            self.mean = (share * x).sum(dim=0)
+            centred = x - self.mean
+            self.covariance = (share * centred).T @ centred
         self.covariance.diagonal().add_(self.regularisation)
 
     def loss(self, batch: Samples) -> Tensor:
@@ -49,7 +59,7 @@ class Gaussian(ClosedFormModel):
         factor = torch.linalg.cholesky(self.covariance)
         z = torch.linalg.solve_triangular(factor, (batch.x.flatten(1).double() - self.mean).T, upper=False)
         constant = len(self.mean) * math.log(2 * math.pi) / 2
-        return z.square().sum() / (2 * len(batch)) + factor.diagonal().log().sum() + constant
+        return weighted_mean(z.square().sum(dim=0) / 2 + factor.diagonal().log().sum() + constant, batch)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         noise = torch.randn(n, len(self.mean), generator=generator, device=self.device, dtype=torch.float64)

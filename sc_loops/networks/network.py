@@ -20,11 +20,13 @@ class Network(nn.Module, ABC):
 
     Attributes:
         one_shape: whether all calls had better have one shape.
+        evaluations: for how many evaluations of a network a call counts, for each of its rows.
         num_classes: the number of classes C. Index C is the null class, which stands for "no class given". A network
             with other null classes overrides ``null``.
     """
 
     one_shape: bool = False
+    evaluations: int = 1
 
     def __init__(self, data: RealData, *, class_conditional: bool = False) -> None:
         super().__init__()

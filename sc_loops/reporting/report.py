@@ -112,6 +112,8 @@ def _subtitle(facts: Row) -> str:
         f"K = {facts['choices']} choices" if "choices" in facts else "",
         f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
         f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
+        "fresh real data" if facts.get("real") == "fresh" else "",
+        "λ by weight" if facts.get("mixing") == "weight" else "",
     ]
     return " · ".join(part for part in parts if part)
 

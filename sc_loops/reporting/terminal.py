@@ -163,6 +163,8 @@ def banner(run: Run, generations: int, start: int) -> Text:
                 f"K = {facts['choices']} choices" if "choices" in facts else "",
                 f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
                 f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
+                "fresh real data" if facts.get("real") == "fresh" else "",
+                "λ by weight" if facts.get("mixing") == "weight" else "",
                 _with_unit(facts, "samples_per_generation", "samples per generation"),
             ],
         ),

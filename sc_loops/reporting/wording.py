@@ -61,6 +61,8 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "real_items": ("real items", "real items in the training mixture"),
     "synthetic_items": ("synthetic items", "synthetic items in the training mixture"),
     "items_seen": ("items seen", "training items seen so far"),
+    "real_items_seen": ("real items seen", "real items among them, by the composition of what was trained on"),
+    "synthetic_items_seen": ("synthetic items seen", "synthetic items among them"),
     "samples": ("samples", "raw samples drawn"),
     "pool_items": ("pool", "items the generation left in its pool"),
     "nfe": ("nfe", "network evaluations per sample"),

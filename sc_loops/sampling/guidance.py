@@ -1,4 +1,4 @@
-"""Classes in training and in sampling: condition dropout and classifier-free guidance."""
+"""Guidance, and classes in training and in sampling: condition dropout and classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from torch import Tensor
 
 from sc_loops.errors import require
 from sc_loops.networks.network import Network
+
+
+def extrapolate(origin: Tensor, target: Tensor, scale: float | Tensor) -> Tensor:
+    """origin + scale (target - origin): 0 is the origin, 1 the target, and what is above 1 lies beyond it, away from
+    the origin.
+
+    All guidance is this combination of two predictions at one x and t. What is linked to the score by an affine map,
+    as the noise, the sample, v and the velocity are, is combined as the scores are, since the coefficients sum to
+    one. Classifier-free guidance (Ho and Salimans 2022) goes from the prediction without a class, autoguidance
+    (Karras et al. 2024, arXiv 2406.02507) from that of a worse model, SIMS (Alemohammad et al. 2024, arXiv
+    2408.16333) from that of a model trained on the first one's samples. Neon (arXiv 2510.03597) combines weights
+    instead.
+    """
+    return origin + scale * (target - origin)
 
 
 def training_labels(network: Network, condition: Tensor | None, dropout: float) -> Tensor | None:
@@ -44,7 +58,7 @@ def guided(network: Network, t: Tensor, x: Tensor, y: Tensor | None, scale: floa
         return in_parts(network, t, x, y, rows)
     both = torch.cat([y, network.null(y)])
     conditional, null = in_parts(network, torch.cat([t, t]), torch.cat([x, x]), both, rows).chunk(2)
-    return null + scale * (conditional - null)
+    return extrapolate(null, conditional, scale)
 
 
 def in_parts(network: Network, t: Tensor, x: Tensor, y: Tensor | None, rows: int | None) -> Tensor:

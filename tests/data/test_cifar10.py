@@ -156,6 +156,19 @@ def test_a_subset_is_the_first_of_each_class_in_file_order(root: Path) -> None:
     assert part.test.condition.bincount().tolist() == [2] * 10
 
 
+def test_generations_have_disjoint_parts_with_as_many_of_each_class(root: Path) -> None:
+    whole, part = cifar10(root=str(root)).train, cifar10(root=str(root), train_size=50)
+    assert part.fresh is not None
+    parts = [part.fresh(generation) for generation in range(4)]
+    assert torch.equal(parts[0].x, part.train.x)
+    for fresh in parts:
+        assert fresh.condition.bincount().tolist() == [5] * 10
+    together = {x.numpy().tobytes() for fresh in parts for x in fresh.x}
+    assert together == {x.numpy().tobytes() for x in whole.x}
+    assert len(together) == 200
+    assert part.rows == 50_000
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("train_size", 0), ("train_size", 55), ("train_size", 50010), ("test_size", 10010)]
 )

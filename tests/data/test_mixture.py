@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sc_loops.data.mixture import MixtureLoader, Training, mix, one_ahead, synthetic_count
+from sc_loops.data.mixture import MixtureLoader, Training, loss_weights, mix, one_ahead, synthetic_count
 from sc_loops.errors import InvalidValue
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
@@ -57,6 +57,51 @@ def test_a_condition_survives_only_if_both_sides_have_one() -> None:
     assert both.condition is not None
     assert both.condition.tolist() == [1] * 8
     assert mix(labelled, items(4), synthetic_ratio=1.0, generator=generator)[0].condition is None
+
+
+# λ by the weights of losses.
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 1.0, 30.0])
+@pytest.mark.parametrize(("real", "synthetic"), [(40, 30), (1, 500)])
+def test_weights_have_the_totals_of_the_theory_and_mean_one(ratio: float, real: int, synthetic: int) -> None:
+    weights = loss_weights(real, synthetic, ratio).double()
+    assert float(weights.mean()) == pytest.approx(1, rel=1e-6)
+    shares = weights[:real].sum() / weights.sum(), weights[real:].sum() / weights.sum()
+    assert [float(share) for share in shares] == pytest.approx([1 / (1 + ratio), ratio / (1 + ratio)], rel=1e-5)
+    assert len(weights[:real].unique()) == len(weights[real:].unique()) == 1
+
+
+def test_the_whole_pool_is_trained_on_where_weights_keep_the_ratio() -> None:
+    generator = generator_for(0, "mixture", 1)
+    mixture, real, synthetic = mix(
+        items(40), items(30, 1000), synthetic_ratio=0.1, mixing="weight", generator=generator
+    )
+    assert (real, synthetic) == (40, 30)
+    assert sorted(mixture.x.flatten().tolist()) == [*range(40), *range(1000, 1030)]
+    heavy = mixture.columns["weight"] > 1
+    assert torch.equal(heavy, mixture.x.flatten() < 1000)
+
+
+@pytest.mark.parametrize("ratio", [0.0, math.inf])
+def test_there_are_no_weights_where_all_items_are_of_one_kind(ratio: float) -> None:
+    by_weight, by_count = (
+        mix(items(40), items(30), synthetic_ratio=ratio, mixing=mixing, generator=generator_for(0, "mixture", 1))[0]
+        for mixing in ("weight", "count")
+    )
+    assert by_weight.columns == {}
+    assert torch.equal(by_weight.x, by_count.x)
+
+
+def test_weights_go_with_their_items_through_ranks_and_pairings() -> None:
+    weighted = images(50).with_columns(weight=torch.arange(50).float())
+    for pairing in (None, backwards):
+        for rank in (0, 1):
+            loader = MixtureLoader(
+                weighted, batch_size=24, steps=5, seed=0, generation=1, pairing=pairing, rank=rank, world_size=2
+            )
+            for batch in loader:
+                assert torch.equal(batch.columns["weight"], batch.x[:, 0, 0, 0].float())
 
 
 def batches(n: int, *, rank: int = 0, world_size: int = 1, generation: int = 0, batch_size: int = 12, steps: int = 9):

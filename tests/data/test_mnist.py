@@ -172,6 +172,18 @@ def test_a_size_is_the_first_rows_in_file_order(tmp_path: Path, content: dict[st
     assert part.train.x.untyped_storage().nbytes() == 7 * 784  # the other rows are not kept in memory
 
 
+def test_generation_t_has_the_rows_from_t_train_size_on(tmp_path: Path, content: dict[str, bytes]) -> None:
+    root = str(put(tmp_path, content, pack=False))
+    whole, part = mnist(root=root).train, mnist(root=root, train_size=7)
+    assert part.fresh is not None
+    for generation in range(4):
+        fresh = part.fresh(generation)
+        rows = slice(7 * generation, 7 * generation + 7)
+        assert torch.equal(fresh.x, whole.x[rows])
+        assert torch.equal(fresh.condition, whole.condition[rows])
+    assert part.rows == 60_000
+
+
 @pytest.mark.parametrize(("option", "value"), [("train_size", 0), ("train_size", 60_001), ("test_size", 10_001)])
 def test_impossible_sizes(tmp_path: Path, option: str, value: int) -> None:
     error = refused(tmp_path, **{option: value})

@@ -1,0 +1,102 @@
+"""Which ω is best: every one is sampled from the same noise and measured as the generations are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from sc_loops.data.pixels import as_float, as_stored
+from sc_loops.data.real import RealData
+from sc_loops.errors import InvalidValue, RunError, nearest
+from sc_loops.evaluation.evaluation import Evaluation
+from sc_loops.evaluation.metric import Metric
+from sc_loops.evaluation.rewards import RewardStatistics
+from sc_loops.improving.auxiliary import SelfSynthesis
+from sc_loops.models.base import GenerativeModel
+from sc_loops.samples import Samples
+
+DISTANCES = ("frechet_distance", "fid", "wasserstein_2", "energy_distance")  # the first is taken first
+TRIED = 100  # real samples
+
+Extrapolating = Callable[[float], AbstractContextManager[None]]
+"""Of ω, the context in which the model is extrapolated by it."""
+
+
+def measurable(evaluation: Evaluation) -> list[Metric]:
+    """The metrics that need nothing but samples, which have no reward."""
+    return [metric for metric in evaluation.metrics if not isinstance(metric, RewardStatistics)]
+
+
+def find_metric(evaluation: Evaluation, data: RealData, wanted: str | None) -> tuple[Metric, str]:
+    """The metric of ``evaluation``, which is prepared, that gives the key ``wanted``, and that key; for None the
+    first that gives a Fréchet, Wasserstein or energy distance. They are tried on a few held-out samples.
+
+    Raises:
+        InvalidValue: there is none.
+    """
+    real = data.test[:TRIED].as_float().with_columns(index=torch.arange(len(data.test[:TRIED])))
+    known: list[str] = []
+    for metric in measurable(evaluation):
+        keys = list(metric.summarise([metric.observe(real)]))
+        distances = (key for name in DISTANCES for key in keys if key.split("/")[0] == name and "/real" not in key)
+        found = wanted if wanted in keys else next(distances, None) if wanted is None else None
+        if found is not None:
+            return metric, found
+        known += keys
+    expected = (
+        "a key that a metric of the evaluation gives" if wanted else "a distance among the evaluation's metrics"
+    )
+    do = nearest(wanted, known) if wanted else "give omega, or a metric; images have distances with a classifier"
+    raise InvalidValue("search_metric", found=repr(wanted), expected=expected, do=do)
+
+
+def search(
+    model: GenerativeModel,
+    extrapolating: Extrapolating,
+    omegas: Sequence[float],
+    samples: int,
+    metric: Metric,
+    key: str,
+    like: RealData,
+    synthesis: SelfSynthesis,
+) -> dict[float, float]:
+    """``key`` of ``samples`` samples for each of ``omegas``, all from the same noise and conditions; nan where a
+    sample is not finite."""
+    curve = {}
+    for omega in omegas:
+        with extrapolating(omega), model.averaged():
+            curve[omega] = _measured(model, samples, metric, key, like, synthesis)
+    return curve
+
+
+def _measured(
+    model: GenerativeModel, samples: int, metric: Metric, key: str, like: RealData, synthesis: SelfSynthesis
+) -> float:
+    observed = []
+    for chunk in synthesis.chunks(model, samples, "search"):
+        if not torch.isfinite(chunk.x).all():
+            return math.nan
+        x = as_float(as_stored(chunk.x, like=like.train.x))  # what is measured is what would be kept
+        observation = metric.observe(Samples(x, chunk.condition, chunk.columns))
+        observed.append({name: tensor.cpu() for name, tensor in observation.items()})
+    return float(metric.summarise(observed)[key])
+
+
+def lowest(curve: dict[float, float], key: str) -> float:
+    """The ω with the lowest value, of several the one nearest to 0.
+
+    Raises:
+        RunError: no value is finite.
+    """
+    finite = {omega: value for omega, value in curve.items() if math.isfinite(value)}
+    if not finite:
+        raise RunError(
+            f"the search for omega by {key}",
+            found="no finite value for any omega",
+            expected="a number to compare by",
+            do="raise search_samples, or give omega or another search_metric",
+        )
+    return min(finite, key=lambda omega: (finite[omega], abs(omega)))
