@@ -27,6 +27,9 @@ class Cell:
     strong: bool = False
 
 
+NOTHING = Cell("–")
+
+
 @dataclass(frozen=True)
 class Head:
     """What a row or a column is: a metric with its key, or a setting by its place, with what it is taken over."""
@@ -82,8 +85,8 @@ def _final(setting: Setting, key: str, error_key: str | None, generation: int) -
 
 
 def differences(settings: Sequence[Setting], metrics: Metrics, generation: int, names: Sequence[str]) -> Table:
-    """Of each setting but the first: the mean of the differences to the first, seed by seed. Empty where the first
-    has no seed in common with any other."""
+    """Of each setting but the first: the mean of the differences to the first, seed by seed, of the metrics that both
+    have. Empty where the first has no seed in common with any other."""
     before, heads, cells, any_pair = settings[0].by_seed, [], [], False
     for i, setting in enumerate(settings[1:], 1):
         after = setting.by_seed
@@ -93,7 +96,11 @@ def differences(settings: Sequence[Setting], metrics: Metrics, generation: int, 
         pairs = [(before[seed], after[seed]) for seed in both]
         cells.append([_difference(pairs, key, generation) for key in metrics.compared])
         any_pair |= bool(pairs)
-    return Table.of(heads, heads_of(metrics.compared, names), cells) if any_pair else Table([], [], [])
+    if not any_pair:
+        return Table([], [], [])
+    told = [i for i in range(len(metrics.compared)) if any(row[i] != NOTHING for row in cells)]
+    keys = [metrics.compared[i] for i in told]
+    return Table.of(heads, heads_of(keys, names), [[row[i] for i in told] for row in cells])
 
 
 def _pairs(pairs: int, left_out: int) -> str:
@@ -105,7 +112,7 @@ def _pairs(pairs: int, left_out: int) -> str:
 def _difference(pairs: Sequence[tuple[Record, Record]], key: str, generation: int) -> Cell:
     found = paired(*([pair[i].at(generation, key) for pair in pairs] for i in (0, 1)))
     if not found.n:
-        return Cell("–")
+        return NOTHING
     below = [f"n = {found.n}"] if found.n < len(pairs) else []
     alike = found.n > 1 and math.isnan(found.p)  # every pair differs by the same
     if alike:
