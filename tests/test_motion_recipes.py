@@ -16,6 +16,7 @@ from sc_loops.motion.representation import encode
 from sc_loops.run import Run
 
 RECIPES = sorted(path.stem for path in config.RECIPES.glob("motion_*.yaml"))
+LIKE_OTHERS = ("motion_baseline", "motion_self_consuming", "motion_small_self_consuming")  # but for a line or two
 SAMPLES, STEPS = 8, 3
 TINY = [
     f"batch_size={SAMPLES}",
@@ -73,7 +74,9 @@ def run_of(recipe: str, folder: Path, output: Path) -> Run:
     return Run(output / recipe)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(r, marks=[pytest.mark.slow] if r in LIKE_OTHERS else []) for r in RECIPES]
+)
 def test_the_recipe_runs(recipe: str, folder: Path, output: Path, capfd: pytest.CaptureFixture[str]) -> None:
     content, run = config.load(recipe), run_of(recipe, folder, output)
     ratio, corrected = content["loop"]["synthetic_ratio"], bool(content["loop"].get("stages"))

@@ -32,8 +32,9 @@ TINY = [
 ]
 
 
-# Those of self-correction have neither rewards nor, for the Gaussian (tests/test_gaussian_loop.py), a network.
-CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", "gaussian"))]
+# Those of self-correction have no rewards. The Gaussian (tests/test_gaussian_loop.py) and motions
+# (tests/test_motion_recipes.py) have tests of their own.
+CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", "gaussian", "motion"))]
 LIKE_OTHERS = ("cifar_confidence", "cifar_small_mixed")  # but for a line or two
 
 # Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
