@@ -19,6 +19,7 @@ from sc_loops.correction.stage import Correct
 from sc_loops.data.points import two_moons
 from sc_loops.data.procedural import procedural_motions
 from sc_loops.errors import InvalidValue, UsageError
+from sc_loops.motion.physical_errors import physical_errors
 from sc_loops.motion.representation import decode
 
 
@@ -68,6 +69,12 @@ def test_what_becomes_of_each_motion(data: RealData, spoilt: Samples) -> None:
     assert after[0] == before[0]
     assert before[8].isnan()
     assert done.columns["track_mm"].isnan().all()  # nothing was simulated
+    parts = sum(done.columns[f"{name}_before"] for name in ("penetration", "floating", "skating"))
+    torch.testing.assert_close(parts, before, equal_nan=True)
+    vectors = data.motions.vectors(done.x[1, : int(data.motions.lengths_of(done.condition[1:2]))].double())
+    errors = physical_errors(decode(vectors, extended=True).numpy())
+    for name in ("skating", "jerk", "self_penetration"):  # of the motion that is in the pool
+        assert float(done.columns[f"{name}_after"][1]) == pytest.approx(getattr(errors, name), abs=1e-2)
     assert {name: column.dtype for name, column in done.columns.items()} == dict(Physics.reports)
 
 

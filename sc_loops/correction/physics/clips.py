@@ -11,6 +11,7 @@ import torch
 from sc_loops.correction.physics.contacts import SHORTEST, TOE_HEIGHT, stances
 from sc_loops.correction.physics.methods import correct
 from sc_loops.correction.physics.outcome import STANCE_JOINTS, Array, Method, Status
+from sc_loops.motion.physical_errors import PhysicalErrors
 from sc_loops.motion.representation import decode, encode
 
 _HIGHEST_TOE = 0.040  # metres
@@ -38,16 +39,17 @@ class Result:
     Attributes:
         vectors: ``(T, 263)`` float64, or None where the clip stays as it is.
         status: see ``STATUSES``.
-        before, after: mm, physical error; nan where it is not known.
-        residual_force, track_mm: as of ``Outcome``.
+        before, after: the physical errors, None where they are not known.
+        residual_force, residual_torque, track_mm: as of ``Outcome``.
         reason: why it is kept, or why other methods did not do.
     """
 
     vectors: Array | None
     status: Status
-    before: float = float("nan")
-    after: float = float("nan")
+    before: PhysicalErrors | None = None
+    after: PhysicalErrors | None = None
     residual_force: float = float("nan")
+    residual_torque: float = float("nan")
     track_mm: float = float("nan")
     reason: str = ""
 
@@ -91,9 +93,10 @@ def _corrected(job: Job) -> Result:
     return Result(
         vectors,
         outcome.status,
-        before=outcome.before.error if outcome.before else float("nan"),
-        after=outcome.after.error if outcome.after else float("nan"),
+        before=outcome.before,
+        after=outcome.after,
         residual_force=outcome.residual_force,
+        residual_torque=outcome.residual_torque,
         track_mm=outcome.track_mm,
         reason=outcome.reason,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 from functools import cached_property
 
 import torch
@@ -19,7 +20,9 @@ from sc_loops.samples import Samples
 
 _log = logging.getLogger(__name__)
 
-NUMBERS = ("error_before", "error_after", "residual_force", "track_mm")
+ERRORS = ("error", "penetration", "floating", "skating", "jerk", "self_penetration")
+SIMULATION = ("residual_force", "residual_torque", "track_mm")
+NUMBERS = (*(f"{name}_{when}" for name in ERRORS for when in ("before", "after")), *SIMULATION)
 _LOOKED_AT = 200  # real motions, for how high toes stand
 
 
@@ -34,9 +37,10 @@ class Physics:
     is kept as it is. So correcting twice is correcting once. The outcome depends neither on the number of
     processes nor on that of threads.
 
-    Each motion's ``status`` (an index of ``STATUSES``), ``error_before`` and ``error_after`` (PhysDiff's physical
-    error, mm), ``residual_force`` (body weights) and ``track_mm`` (how far the simulation is from what it was to
-    follow) become columns of the pool. ``kept`` and ``rejected`` count as failures. A row has
+    What became of each motion goes into columns of the pool: ``status`` (an index of ``STATUSES``); the numbers of
+    ``PhysicalErrors`` before and after, as ``error_before`` and ``error_after`` (``error``, PhysDiff's, is the sum of
+    penetration, floating and skating); ``residual_force`` (body weights), ``residual_torque`` (N m) and ``track_mm``
+    (how far the simulation is from what it was to follow). ``kept`` and ``rejected`` count as failures. A row has
     ``correction/status/<status>``, shares of the motions that were looked at, and the means
     ``correction/error_before`` and ``correction/error_after``.
 
@@ -80,9 +84,8 @@ class Physics:
             if result.status in ("kept", "rejected"):
                 _log.debug("a motion is %s: %s", result.status, result.reason)
         status = torch.tensor([STATUSES.index(result.status) for result in results], dtype=torch.int64)
-        numbers = torch.tensor(
-            [[r.before, r.after, r.residual_force, r.track_mm] for r in results], dtype=torch.float32
-        ).reshape(len(results), len(NUMBERS))
+        numbers = torch.tensor([_numbers(result) for result in results], dtype=torch.float32)
+        numbers = numbers.reshape(len(results), len(NUMBERS))
         columns = {"status": status, **dict(zip(NUMBERS, numbers.T.contiguous(), strict=True))}
         success = torch.tensor([r.status == "valid" or r.status in CHANGED for r in results], dtype=torch.bool)
         done = Samples(x, samples.condition, {name: c.to(x.device) for name, c in columns.items()})
@@ -139,6 +142,12 @@ class Physics:
         if self._workers.count == 1 or len(jobs) == 1:
             return [carry_out(job) for job in jobs]
         return self._workers.map(jobs, lost)
+
+
+def _numbers(result: Result) -> list[float]:
+    """The ``NUMBERS`` of one motion, nan where they are not known."""
+    errors = [getattr(of, name, math.nan) for name in ERRORS for of in (result.before, result.after)]
+    return [*errors, *(getattr(result, name) for name in SIMULATION)]
 
 
 def _require_policy(policy: str) -> None:
