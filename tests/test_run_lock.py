@@ -73,6 +73,7 @@ def test_of_racing_processes_one_gets_the_lock(tmp_path) -> None:
     hold(tmp_path / "run").release()
 
 
+@pytest.mark.slow
 def test_of_racing_processes_each_gets_a_directory_of_its_own(tmp_path) -> None:
     results = race(tmp_path, "directory", 3)
     for _, process in results:
