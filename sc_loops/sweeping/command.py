@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from sc_loops import run_lock
+from sc_loops.cores import usable_cores
 from sc_loops.data.files import write_json
 from sc_loops.errors import Stopped, UsageError, blaming
 from sc_loops.sweeping.checks import check_processes, check_settings
@@ -67,12 +68,7 @@ def _planned(name: str, overrides: Sequence[str], options: SweepOptions, *, fres
 def _jobs(asked: int | None, pending: Sequence[Member]) -> int:
     if asked is not None and asked < 1:
         raise UsageError("--jobs", found=str(asked), expected="an integer >= 1")
-    return max(1, min(asked or len(_gpus(pending)) or _cores(), len(pending)))
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(asked or len(_gpus(pending)) or usable_cores(), len(pending)))
 
 
 def _gpus(pending: Sequence[Member]) -> list[str]:
@@ -86,7 +82,7 @@ def _gpus(pending: Sequence[Member]) -> list[str]:
 
 def _places(pending: Sequence[Member], jobs: int) -> list[Place]:
     """Cores are shared by all workers, and GPUs taken in turn."""
-    gpus, threads = _gpus(pending), max(1, _cores() // jobs)
+    gpus, threads = _gpus(pending), max(1, usable_cores() // jobs)
     return [Place(threads, gpus[number % len(gpus)] if gpus else None) for number in range(jobs)]
 
 

@@ -215,7 +215,7 @@ def test_under_a_launcher(monkeypatch, capfd) -> None:
 )
 def test_workers_take_gpus_in_turn(monkeypatch, accelerator: str, visible: str, jobs: int | None, gpus: list) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr("sc_loops.sweeping.command._cores", lambda: 5)
+    monkeypatch.setattr("sc_loops.sweeping.command.usable_cores", lambda: 5)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     members = plan({}, tuple(range(9)), f"trainer.accelerator={accelerator}").members
     places = _places(members, _jobs(jobs, members))

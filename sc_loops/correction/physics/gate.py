@@ -18,8 +18,9 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Measures:
-    """What the gate looks at, and the limits that it sets. The defaults are the limits, set so that 96 % of 157 real
-    clips (Bandai-Namco, training part) pass and motions spoilt as in ``sc_loops.motion.degradations`` do not.
+    """What the gate looks at, and the limits that it sets. The defaults are the limits, set on the training part of
+    Bandai-Namco so that real clips pass and motions spoilt as in ``sc_loops.motion.degradations`` do not
+    (``benchmarks.motion_correction`` says how many).
 
     Attributes:
         depth: mm, the deepest that a joint ever is below the floor.

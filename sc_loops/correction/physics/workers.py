@@ -18,6 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sc_loops.cores import usable_cores
+
 Work = Callable[[Any], Any]
 """What the workers do with a job: a function at the top of a module, which never raises."""
 
@@ -31,8 +33,7 @@ _PRELOADED = ["sc_loops.correction.physics.clips"]
 
 def available_cores() -> int:
     """Cores that this process may use: its share of what the runs of a sweep have, and the processes of a loop."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = int(os.environ.get(CORES, cores))
+    cores = int(os.environ.get(CORES, usable_cores()))
     # torchrun says how many there are on this machine, Lightning how many there are.
     together = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or "1"
     return max(1, cores // int(together))
