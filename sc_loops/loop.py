@@ -30,7 +30,6 @@ from sc_loops.data.real import RealData, RealPolicy
 from sc_loops.disk import Keep
 from sc_loops.errors import require
 from sc_loops.evaluation.evaluation import Evaluation
-from sc_loops.exchange import fetch
 from sc_loops.facts import facts_of
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import check_training
@@ -40,6 +39,7 @@ from sc_loops.processes import Processes
 from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
 from sc_loops.run import Row, Run
+from sc_loops.saving import save
 from sc_loops.shelf import Shelf
 from sc_loops.synthesis import Conditions, Synthesis, plan_chunks
 from sc_loops.training_sets import TrainingSets, check_mixing, planned_ratio
@@ -243,7 +243,7 @@ class SelfConsumingLoop(Callback):
             "seconds/training": self._progress.seconds,
         }
         if not self._shelf.holds:
-            self._save(trainer, self.run.checkpoint(self._trained))
+            save(trainer, self.run, self.run.checkpoint(self._trained), self._together)
         self._finish_generation(self._trained, trainer, model)
         if self._trained < self.generations:
             self._mix_next(trainer)
@@ -322,24 +322,9 @@ class SelfConsumingLoop(Callback):
         generation = self._trained + 1
         model.require_finite(f"generation {generation}, after step {done}")
         self._inside = {"step": done, "skipped_steps": model.skipped_steps, **self._progress.state_dict()}
-        self._save(trainer, self.run.saved.step(generation, done))
+        save(trainer, self.run, self.run.saved.step(generation, done), self._together)
         self._inside = None
         self._progress.saved()
-
-    def _save(self, trainer: Trainer, path: Path) -> None:
-        """Write a checkpoint; on every node, where each has a file system of its own."""
-        self._together.advance("working" if trainer.is_global_zero else "together")
-        size = 4 * sum(p.numel() * p.element_size() for p in trainer.lightning_module.parameters())
-        with self.run.saved.writing(path, size) as temporary:
-            trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            self.run.saved.seal(temporary, path)
-        if trainer.world_size > 1:
-            self._together.meet()
-            lacking = [] if path.exists() else [path.name + ".sha256", path.name]
-            fetch(self.run.checkpoints, lacking, self._together)
-            if lacking and self._together.local_rank == 0:
-                self.run.saved.arrived(path)
 
     def _mix_next(self, trainer: Trainer) -> None:
         """Have the next loader serve what the next generation trains on."""
