@@ -42,7 +42,7 @@ from sc_loops.run import Row, Run
 from sc_loops.saving import save
 from sc_loops.shelf import Shelf
 from sc_loops.synthesis import Conditions, Synthesis, plan_chunks
-from sc_loops.training_sets import TrainingSets, check_mixing, planned_ratio
+from sc_loops.training_sets import TrainingSets, check_mixing, later_items, planned_ratio
 
 KEEP_ALL = Keep()
 
@@ -62,6 +62,8 @@ class SelfConsumingLoop(Callback):
         seed: of everything random, in training and in sampling.
         generations: the last generation T. Generation 0 sees real data only.
         synthetic_ratio: λ in [0, inf], synthetic : real. 0 is the baseline, inf is fully synthetic.
+        real_items: n, how many real items generations 1 to T train on: the first ones, or of fresh data the first of
+            each draw. Generation 0 trains on all; by default they all do.
         stages: what happens to the samples on their way to the pool, in this order; none regenerates the
             samples as they are.
         memory: what becomes of older pools: ``replace`` trains on the newest alone, ``accumulate`` on all,
@@ -95,6 +97,7 @@ class SelfConsumingLoop(Callback):
         *,
         generations: int,
         synthetic_ratio: float,
+        real_items: int | None = None,
         stages: Sequence[StageLike] = (),
         memory: MemoryPolicy = "replace",
         real: RealPolicy = "fixed",
@@ -135,7 +138,7 @@ class SelfConsumingLoop(Callback):
         self.preview, self.start, self.log_every = preview, start, log_every
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
         self.keep, self.nonfinite = keep, nonfinite
-        self.memory, self.real, self.mixing = memory, real, mixing
+        self.memory, self.real, self.mixing, self.real_items = memory, real, mixing, real_items
         self.facts: Row = {}  # further constants of the run, recorded with its own
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
@@ -273,7 +276,7 @@ class SelfConsumingLoop(Callback):
         """
         prepare_stages(self.stages, self.samples, self.reward)
         self.chunks = plan_chunks(
-            real=len(data.train),
+            real=later_items(self.real_items, data),
             synthetic_ratio=planned_ratio(self.synthetic_ratio, self.mixing),
             stages=self.stages,
             samples=self.samples,

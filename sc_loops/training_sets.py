@@ -27,7 +27,7 @@ class TrainingSets:
         read: reads an older pool.
         generations: the last generation T.
         synthetic_ratio: λ.
-        memory, real, mixing: see ``SelfConsumingLoop``.
+        real_items, memory, real, mixing: see ``SelfConsumingLoop``.
         seed: the run's.
         saves: keep what is remembered in ``memory``'s state, since older pools may not be on disk.
 
@@ -42,6 +42,7 @@ class TrainingSets:
         *,
         generations: int,
         synthetic_ratio: float,
+        real_items: int | None,
         memory: MemoryPolicy,
         real: RealPolicy,
         mixing: Mixing,
@@ -49,8 +50,10 @@ class TrainingSets:
         saves: bool,
     ) -> None:
         self._data, self._synthetic_ratio, self._mixing, self._seed = data, synthetic_ratio, mixing, seed
-        self.memory = Memory.of(memory, read, len(data.train), synthetic_ratio, saves, mixing=mixing, seed=seed)
+        self._n = later_items(real_items, data)
+        self.memory = Memory.of(memory, read, self._n, synthetic_ratio, saves, mixing=mixing, seed=seed)
         self._newest = 0, data  # a generation, and its real data
+        self._fixed = data if self._n == len(data.train) else replace(data, train=data.train[: self._n])
         self._fresh = real == "fresh" and synthetic_ratio < math.inf  # else no later generation sees real data
         if self._fresh:
             require_fresh(data, generations)
@@ -63,6 +66,7 @@ class TrainingSets:
             read,
             generations=loop.generations,
             synthetic_ratio=loop.synthetic_ratio,
+            real_items=loop.real_items,
             memory=loop.memory,
             real=loop.real,
             mixing=loop.mixing,
@@ -76,8 +80,10 @@ class TrainingSets:
         Raises:
             RunError: the fresh data are not as many, or of another shape or type.
         """
-        if not (self._fresh and generation):
+        if not generation:
             return self._data
+        if not self._fresh:
+            return self._fixed
         if self._newest[0] != generation:
             self._newest = generation, self._drawn(generation)
         return self._newest[1]
@@ -112,7 +118,7 @@ class TrainingSets:
                 expected=f"{train.x.dtype} of shape {tuple(train.x.shape)}, as those of generation 0",
                 do="correct the function fresh of the data set",
             )
-        return replace(self._data, train=found)
+        return replace(self._data, train=found[: self._n])
 
     @staticmethod
     def nothing() -> Row:
@@ -134,6 +140,17 @@ class TrainingSets:
             "synthetic_items": module.synthetic_items,
             **(known if before else amounts),
         }
+
+
+def later_items(real_items: int | None, data: RealData) -> int:
+    """n, how many real items generations 1 to T train on: ``real_items``, or all.
+
+    Raises:
+        InvalidValue: there are not as many.
+    """
+    there = len(data.train)
+    require(real_items is None or 1 <= real_items <= there, "real_items", real_items, f"an integer in 1..{there}")
+    return there if real_items is None else real_items
 
 
 def require_fresh(data: RealData, generations: int) -> None:

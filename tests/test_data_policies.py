@@ -105,6 +105,28 @@ def test_each_generation_trains_on_what_its_policy_says(tmp_path: Path) -> None:
     assert [row["synthetic_items_seen"] for row in run.rows()] == [0, 8, 24, 48]
 
 
+@pytest.mark.parametrize("real", ["fixed", "fresh"])
+def test_later_generations_may_train_on_fewer_real_items(tmp_path: Path, real: Any) -> None:
+    """MAD's n_ini and n_r. λ is of those that later generations see."""
+    data, model = gaussian(size=30, test_size=20), Mean()
+    options: dict[str, Any] = {"real": real, "real_items": 10, "synthetic_ratio": 0.5}
+    run = run_closed(tmp_path, model, data, **options)
+    assert data.fresh is not None
+    for t, (items, _) in enumerate(model.fits):
+        train = data.fresh(t).x if real == "fresh" else data.train.x
+        expected = torch.cat([train[:10], run.pool(t - 1).samples().x]) if t else train
+        assert torch.equal(items.x.sort(0).values, expected.sort(0).values)
+    assert [(row["real_items"], row["synthetic_items"], row["pool_items"]) for row in run.rows()] == [
+        (30, 0, 5),
+        (10, 5, 5),
+        (10, 5, 5),
+        (10, 5, 5),
+    ]
+    for wrong in (0, 31):
+        with pytest.raises(InvalidValue, match=r"real_items\n.*\n  expected: an integer in 1\.\.30"):
+            run_closed(tmp_path / "wrong", Mean(), data, **{**options, "real_items": wrong})
+
+
 def test_a_subsample_stays_as_large_as_the_real_data(tmp_path: Path) -> None:
     data, model = gaussian(size=20, test_size=20), Gaussian(gaussian())
     found = run_closed(tmp_path, model, data, memory="accumulate_subsample", generations=6).rows()
