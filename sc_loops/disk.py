@@ -51,7 +51,7 @@ class Keep:
 
 
 def prune(run: Run, keep: Keep, newest: int, needs: Callable[[int], bool] = lambda generation: False) -> None:
-    """Delete the samples and the checkpoints of the generations before ``newest`` that ``keep`` does not keep.
+    """Delete samples, checkpoint and improvement of the generations before ``newest`` that ``keep`` does not keep.
 
     What reports are drawn from stays, and the samples of pools that the loop's memory still ``needs``. A prune that
     was cut short is completed by the next one.
@@ -62,6 +62,7 @@ def prune(run: Run, keep: Keep, newest: int, needs: Callable[[int], bool] = lamb
             if pool.finished and not needs(generation):
                 pool.remove_samples()
             run.saved.remove(generation)
+            run.improvement(generation).unlink(missing_ok=True)
 
 
 def expected_bytes(
@@ -73,6 +74,7 @@ def expected_bytes(
     generations: int,
     keep: Keep,
     older: Literal["nowhere", "pools", "checkpoints"] = "nowhere",
+    improved: bool = False,
 ) -> int:
     """About the most that a run takes: its generations 0 to ``generations``, and one more pool in the making.
 
@@ -85,12 +87,15 @@ def expected_bytes(
         keep: which of them are kept.
         older: where the loop's memory has the samples of older pools: in those, which then all stay, or in each
             checkpoint those of all generations before it.
+        improved: whether each generation has an auxiliary, which is as large as the model.
     """
     kept = [generation for generation in range(generations + 1) if keep.keeps(generation, generations)]
     pools = generations + 1 if older == "pools" else len(kept)
     pools += sum(kept) if older == "checkpoints" else 0
     checkpoint, pool = _MODELS_IN_A_CHECKPOINT * model_bytes, sample_bytes * pool_items
-    return (len(kept) + _STEP_CHECKPOINTS) * checkpoint + (pools + 1) * pool + (generations + 1) * observed_bytes
+    checkpoints = (len(kept) + _STEP_CHECKPOINTS) * checkpoint
+    auxiliaries = (len(kept) + 1) * model_bytes if improved else 0
+    return checkpoints + auxiliaries + (pools + 1) * pool + (generations + 1) * observed_bytes
 
 
 def free_bytes(path: Path) -> int:

@@ -111,6 +111,9 @@ class Experiment:
             with within("loop"):
                 check_stages(self.loop.stages, self.data)
         self._prepare_together(self.evaluation.prepare, Path(self.output) / "statistics", processes)
+        if self.loop.improvement is not None:
+            with within("loop.improvement"):
+                self.loop.improvement.check_search(self.evaluation)
 
     @staticmethod
     def _prepare_together(prepare: Callable[[Path], None], cache: Path, processes: Processes) -> None:
@@ -156,6 +159,7 @@ class Experiment:
             generations=loop.generations,
             keep=loop.keep,
             older="nowhere" if not grows else "checkpoints" if loop.keep.hold_seconds else "pools",
+            improved=loop.improvement is not None,
         )
         loop.facts["disk/expected_bytes"] = expected
         left = expected - used_bytes(loop.run) if loop.run.path.exists() else expected

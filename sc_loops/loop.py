@@ -28,9 +28,11 @@ from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData, RealPolicy
 from sc_loops.disk import Keep
-from sc_loops.errors import require
+from sc_loops.errors import require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.facts import facts_of
+from sc_loops.improving.improvement import Improvement
+from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import check_training
 from sc_loops.out_of_memory import explained
@@ -64,6 +66,8 @@ class SelfConsumingLoop(Callback):
         synthetic_ratio: λ in [0, inf], synthetic : real. 0 is the baseline, inf is fully synthetic.
         real_items: n, how many real items generations 1 to T train on: the first ones, or of fresh data the first of
             each draw. Generation 0 trains on all; by default they all do.
+        improvement: what is done to the trained model before it is sampled, such as ``sims`` or ``neon``; the next
+            generation trains on from the model as it was.
         stages: what happens to the samples on their way to the pool, in this order; none regenerates the
             samples as they are.
         memory: what becomes of older pools: ``replace`` trains on the newest alone, ``accumulate`` on all,
@@ -98,6 +102,7 @@ class SelfConsumingLoop(Callback):
         generations: int,
         synthetic_ratio: float,
         real_items: int | None = None,
+        improvement: Improvement | None = None,
         stages: Sequence[StageLike] = (),
         memory: MemoryPolicy = "replace",
         real: RealPolicy = "fixed",
@@ -133,7 +138,7 @@ class SelfConsumingLoop(Callback):
         self.run = run if isinstance(run, Run) else Run(run)
         self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, observers, seed
         self.generations, self.synthetic_ratio, self.stages = generations, synthetic_ratio, list(stages)
-        self.first, self.later, self.retraining = first, later, retraining
+        self.first, self.later, self.retraining, self.improvement = first, later, retraining, improvement
         self.samples, self.chunk_size, self.conditions = samples, chunk_size, conditions
         self.preview, self.start, self.log_every = preview, start, log_every
         self.checkpoint_steps, self.checkpoint_minutes = checkpoint_steps, checkpoint_minutes
@@ -288,6 +293,9 @@ class SelfConsumingLoop(Callback):
         self._shelf = Shelf(self.run, self.keep, self.generations)
         self._training_sets = TrainingSets.of(self, data, self._shelf.samples)
         self._synthesis(0).check(model)
+        if self.improvement is not None:
+            with within("improvement"):
+                self.improvement.check(model, self._evaluation)
 
     # Training.
 
@@ -352,14 +360,15 @@ class SelfConsumingLoop(Callback):
     def _finish_generation(self, generation: int, trainer: Trainer, model: GenerativeModel) -> None:
         """Leave the pool and the row of a trained generation behind, as far as they are not there yet."""
         pool, together = self._shelf.pool(generation), self._together
-        maker = PoolMaker(pool, self.chunks, self._synthesis(generation), together)
+        improving = Improving(self.improvement, self.run, self.chunk_size, together)
+        maker = PoolMaker(pool, self.chunks, self._synthesis(generation), improving, together)
+
+        def tell(phase: str, done: int, total: int) -> None:
+            unit = "steps" if phase == "auxiliary" else "samples"
+            self._tell(trainer, "progress", generation, phase, done, total, unit)
+
         with trainer.precision_plugin.forward_context():
-            made = maker.make(
-                model,
-                generation,
-                preview=self.preview,
-                tell=lambda *details: self._tell(trainer, "progress", generation, *details, "samples"),
-            )
+            made = maker.make(model, generation, preview=self.preview, tell=tell)
         if trainer.is_global_zero and (made or not self.run.has_row(generation)):
             row = maker.row(generation, self._training_row)
             if not self.run.has_row(generation, row):

@@ -8,6 +8,7 @@ from time import perf_counter
 from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.exchange import fetch
+from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
 from sc_loops.processes import Processes
 from sc_loops.run import Row
@@ -21,25 +22,33 @@ class PoolMaker:
     """Makes what of ``pool`` is not there yet. All processes make it together."""
 
     def __init__(
-        self, pool: Pool | HeldPool, chunks: Sequence[Chunk], synthesis: Synthesis, processes: Processes
+        self,
+        pool: Pool | HeldPool,
+        chunks: Sequence[Chunk],
+        synthesis: Synthesis,
+        improving: Improving,
+        processes: Processes,
     ) -> None:
         self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
-        self._clock = Stopwatch()
+        self._improving, self._clock = improving, Stopwatch()
+        self._improved: Row = {}
 
     def make(self, model: GenerativeModel, generation: int, *, preview: int, tell: Tell) -> bool:
-        """Sample the averaged weights of ``model`` and finish the pool; whether there was anything to make.
+        """Sample the averaged weights of ``model``, improved where the loop does that, and finish the pool; whether
+        there was anything to make.
 
         Raises:
             Stopped: a signal asked for it; the present chunk is finished.
         """
-        weights = model.weights_digest()
-        made = self._processes.decided(lambda: not self._pool.is_of(weights))
-        if made:
-            self._fill(model, generation, weights, preview, tell)
-            self._processes.meet()
-            self._share(weights)
-            if self._processes.local_rank == 0:
-                self._pool.finish(generation, self._chunks, weights=weights)
+        with self._improving.of(model, generation, self._synthesis, tell) as self._improved:
+            weights = model.weights_digest()
+            made = self._processes.decided(lambda: not self._pool.is_of(weights))
+            if made:
+                self._fill(model, generation, weights, preview, tell)
+                self._processes.meet()
+                self._share(weights)
+                if self._processes.local_rank == 0:
+                    self._pool.finish(generation, self._chunks, weights=weights)
         return made
 
     def row(self, generation: int, training_row: Row) -> Row:
@@ -48,15 +57,17 @@ class PoolMaker:
         with clock("evaluating"):
             metrics = self._synthesis.summarise(self._pool)
         evaluations = sum(int(o["network_evaluations"]) for o in self._pool.observations("loop"))
+        before = training_row.get("seconds/training", 0.0) + self._improved.get("seconds/improving", 0.0)
         return {
             "generation": generation,
             **training_row,
             "samples": raw,
             "pool_items": len(self._pool),
             "nfe": evaluations / raw,
+            **self._improved,
             **metrics,
             **{f"seconds/{phase}": spent for phase, spent in clock.seconds.items()},
-            "seconds/total": training_row.get("seconds/training", 0.0) + sum(clock.seconds.values()),
+            "seconds/total": before + sum(clock.seconds.values()),
             **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
         }
 

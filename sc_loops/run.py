@@ -6,6 +6,7 @@ runs/<name>/
     metrics.jsonl     one JSON object a line; the row of a generation carries "generation": t
     captions.json     of motions, see sc_loops/data/motion_record.py
     pools/0000/       see sc_loops/data/pool.py
+    improvements/     see sc_loops/improving; each is written when it is made, and made again where it is not there
     checkpoints/      see sc_loops/checkpoints.py
     report.html       one self-contained file
 """
@@ -94,6 +95,10 @@ class Run:
 
     def pool(self, generation: int) -> Pool:
         return Pool(self.path / "pools" / f"{generation:04d}")
+
+    def improvement(self, generation: int) -> Path:
+        """The auxiliary with which the model of ``generation`` is improved."""
+        return self.path / "improvements" / f"{generation:04d}.safetensors"
 
     def generations(self) -> list[int]:
         """Those of which a pool or a checkpoint is on disk, in order."""

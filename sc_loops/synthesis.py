@@ -93,7 +93,7 @@ class Synthesis:
             return generator_for(self.seed, purpose, generation, chunk.index, device=model.device)
 
         with clock("sampling"), counted_evaluations(model) as evaluations:
-            condition = self._draw_conditions(model, generation, chunk, generator("condition"))
+            condition = self.draw_conditions(model, generation, chunk, generator("condition"))
             x = model.sample(generator("sample"), chunk.size, condition)
             self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
             x = as_float(self._stored(x, condition))  # what is scored and measured is what is kept
@@ -155,9 +155,10 @@ class Synthesis:
             x = x * motions.mask(condition, x.shape[1]).to(x.device)[..., None]
         return as_stored(x, like=self.data.train.x)
 
-    def _draw_conditions(
+    def draw_conditions(
         self, model: GenerativeModel, generation: int, chunk: Chunk, generator: torch.Generator
     ) -> Tensor | None:
+        """The conditions ``(N,)`` of ``chunk``, or None for an unconditional model."""
         if not model.conditional:
             return None
         n, device = chunk.size, model.device

@@ -172,15 +172,18 @@ class Improvement(ABC):
         Raises:
             RunError: samples or weights that are not finite, or no ω that could be measured.
         """
-        made_of = self._digest(model, synthesis)
-        if damage(path) or read_metadata(path).get("made_of") != made_of:
+        if not self.is_made(model, path, synthesis):
             with autocast_anew(model.device):
                 auxiliary, row = self._make(model, evaluation, synthesis)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(path, auxiliary, made_of=made_of, row=json.dumps(row))
+            write_tensors(path, auxiliary, made_of=self._digest(model, synthesis), row=json.dumps(row))
         self._auxiliary, row = read_tensors(path), json.loads(read_metadata(path)["row"])
         self.omega = row["improvement/omega"]
         return row
+
+    def is_made(self, model: GenerativeModel, path: Path, synthesis: SelfSynthesis) -> bool:
+        """Whether ``path`` is whole and holds what ``prepare`` would make."""
+        return damage(path) is None and read_metadata(path).get("made_of") == self._digest(model, synthesis)
 
     def applied(self, model: GenerativeModel) -> AbstractContextManager[None]:
         """Within the context ``model`` is sampled improved, by what was prepared last."""

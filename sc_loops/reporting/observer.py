@@ -20,9 +20,10 @@ class Observer:
         over the run is in ``run.facts()``."""
 
     def progress(self, generation: int, phase: str, done: int, total: int, unit: str) -> None:
-        """``phase`` is training, sampling, scoring, curating, writing or evaluating; ``done`` of ``total``
-        ``unit`` (steps or samples) are behind it. Called often; must be cheap. The phases of a chunk follow
-        one another, so done and total of sampling to writing count samples over the whole generation."""
+        """``phase`` is training, sampling, scoring, curating, writing or evaluating, or of an improvement
+        self-synthesis, auxiliary or search; ``done`` of ``total`` ``unit`` (steps or samples) are behind it.
+        Called often; must be cheap. The phases of a chunk follow one another, so done and total of sampling to
+        writing count samples over the whole generation."""
 
     def training_row(self, run: Run, row: Row) -> None:
         """A row of ``Run.training_rows()`` was recorded."""
