@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +14,7 @@ from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
 from sc_loops.networks.network import Network
 from sc_loops.samples import Samples
+from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.diffusion import (
     Prediction,
     Variance,
@@ -51,6 +51,8 @@ class DDPM(GenerativeModel):
         clip: clamp every predicted sample to [-clip, clip]; for images 1.
         condition_dropout: probability of training without the class.
         guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
+        sampling_bias: b in (0, 1], 1 is none: with a conditional network the guidance scale 1/b, else all noise times
+            sqrt(b), see ``Guiding``. Alemohammad et al. 2024 call it λ; it is not the synthetic ratio.
         learning_rate, warmup_steps, betas, weight_decay, ema_decay, network_batch, sampling_precision: see
             ``GenerativeModel``.
     """
@@ -76,6 +78,7 @@ class DDPM(GenerativeModel):
         clip: float | None = None,
         condition_dropout: float = 0.1,
         guidance_scale: float = 1.0,
+        sampling_bias: float = 1.0,
         learning_rate: float = 2e-4,
         warmup_steps: int = 0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -106,20 +109,13 @@ class DDPM(GenerativeModel):
         require(0 <= eta <= 1, "eta", eta, "a number in [0, 1]")
         require(steps is None or 1 <= steps <= timesteps, "steps", steps, f"an integer in 1..{timesteps}, or null")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
-        require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
-        require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
-        require(
-            guidance_scale == 1 or network.class_conditional,
-            "guidance_scale",
-            guidance_scale,
-            "1, since the network is not class-conditional",
-        )
+        self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape
         self._timesteps, self._prediction = timesteps, prediction
         self._sampler, self._variance, self._eta, self._clip = sampler, variance, eta, clip
-        self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
+        self._condition_dropout = condition_dropout
 
         linear = schedule == "linear"
         alpha_bar = linear_schedule(timesteps, beta_start, beta_end) if linear else cosine_schedule(timesteps)
@@ -141,14 +137,14 @@ class DDPM(GenerativeModel):
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None
-        x = torch.randn((n, *self._shape), generator=generator, device=self.device)
+        x = self._guiding.draw((n, *self._shape), generator)
         for t, alpha_bar, previous in zip(self._visited, self._levels, self._levels[1:], strict=False):
             time = torch.full((n,), t / self._timesteps, device=self.device)
-            output = guided(self.network, time, x, y, self._guidance_scale, self.network_batch)
+            output = guided(self.network, time, x, y, self._guiding.scale, self.network_batch)
             x0 = predicted_x0(self._prediction, output, x, alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
             if self._clip is not None:
                 x0 = x0.clamp(-self._clip, self._clip)
-            noise = torch.randn(x.shape, generator=generator, device=self.device)
+            noise = self._guiding.draw(x.shape, generator)
             if self._sampler == "ddim":
                 x = ddim_step(x, x0, alpha_bar, previous, noise, self._eta)
             else:

@@ -16,6 +16,7 @@ from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
 from sc_loops.networks.network import Network
 from sc_loops.samples import Samples
+from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.edm import Churn, Solver, c_in, denoised, follow, network_target, network_time, noise_levels
 from sc_loops.sampling.guidance import guided, training_labels
 
@@ -44,6 +45,8 @@ class EDM(GenerativeModel):
         clip: clamp every predicted sample to [-clip, clip]; for images 1.
         condition_dropout: probability of training without the class.
         guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
+        sampling_bias: b in (0, 1], 1 is none: with a conditional network the guidance scale 1/b, else all noise times
+            sqrt(b), see ``Guiding``. Alemohammad et al. 2024 call it λ; it is not the synthetic ratio.
         learning_rate, warmup_steps, betas, weight_decay, ema_decay, network_batch, sampling_precision: see
             ``GenerativeModel``.
 
@@ -73,6 +76,7 @@ class EDM(GenerativeModel):
         clip: float | None = None,
         condition_dropout: float = 0.1,
         guidance_scale: float = 1.0,
+        sampling_bias: float = 1.0,
         learning_rate: float = 2e-4,
         warmup_steps: int = 0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -104,22 +108,15 @@ class EDM(GenerativeModel):
         require(s_min <= s_max, "s_max", s_max, "a number >= s_min")
         require(0 <= s_noise <= 10, "s_noise", s_noise, "a number in [0, 10]")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
-        require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
-        require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
-        require(
-            guidance_scale == 1 or network.class_conditional,
-            "guidance_scale",
-            guidance_scale,
-            "1, since the network is not class-conditional",
-        )
+        self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
         self.network = network
         self.conditional = network.class_conditional
         self.sigma_data = standard_deviation(data) if sigma_data is None else sigma_data
         self._shape = data.shape
         self._log_normal, self._range = (p_mean, p_std), (sigma_min, sigma_max)
         self._solver, self._levels = solver, noise_levels(steps, sigma_min, sigma_max, rho)
-        self._churn, self._clip = Churn(s_churn, s_min, s_max, s_noise), clip
-        self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
+        self._churn, self._clip = Churn(s_churn, s_min, s_max, self._guiding.noise * s_noise), clip
+        self._condition_dropout = condition_dropout
 
     def loss(self, batch: Samples) -> Tensor:
         y = training_labels(self.network, batch.condition, self._condition_dropout)
@@ -134,13 +131,13 @@ class EDM(GenerativeModel):
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None
-        noise = torch.randn((n, *self._shape), generator=generator, device=self.device)
+        noise = self._guiding.draw((n, *self._shape), generator)
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             time = network_time(torch.full((n,), sigma, device=self.device), *self._range)
             scaled = c_in(sigma, self.sigma_data) * x
             # D is linear in F, and guidance is a combination whose weights sum to one: that of F is that of D.
-            output = guided(self.network, time, scaled, y, self._guidance_scale, self.network_batch)
+            output = guided(self.network, time, scaled, y, self._guiding.scale, self.network_batch)
             x0 = denoised(output, x, sigma, self.sigma_data)
             return x0 if self._clip is None else x0.clamp(-self._clip, self._clip)
 

@@ -20,6 +20,7 @@ from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
 from sc_loops.networks.network import Network
 from sc_loops.samples import Pairing, Samples
+from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.coupling import optimal_permutation
 from sc_loops.sampling.guidance import guided, training_labels
 from sc_loops.sampling.solvers import Solver, solve
@@ -55,6 +56,8 @@ class FlowMatching(GenerativeModel):
         clip: clamp the samples to [-clip, clip] when they are done; for images 1.
         condition_dropout: probability of training without the class.
         guidance_scale: of classifier-free guidance (Ho and Salimans 2022); 1 is none, at half the cost.
+        sampling_bias: b in (0, 1], 1 is none: with a conditional network the guidance scale 1/b, else all noise times
+            sqrt(b), see ``Guiding``. Alemohammad et al. 2024 call it λ; it is not the synthetic ratio.
         learning_rate, warmup_steps, betas, weight_decay, ema_decay, network_batch, sampling_precision: see
             ``GenerativeModel``.
     """
@@ -74,6 +77,7 @@ class FlowMatching(GenerativeModel):
         clip: float | None = None,
         condition_dropout: float = 0.1,
         guidance_scale: float = 1.0,
+        sampling_bias: float = 1.0,
         learning_rate: float = 2e-4,
         warmup_steps: int = 0,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -113,14 +117,7 @@ class FlowMatching(GenerativeModel):
         require(1 <= steps <= 10**5, "steps", steps, "an integer in 1..100000")
         require(0 < tolerance < math.inf, "tolerance", tolerance, "a number > 0")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
-        require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
-        require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
-        require(
-            guidance_scale == 1 or network.class_conditional,
-            "guidance_scale",
-            guidance_scale,
-            "1, since the network is not class-conditional",
-        )
+        self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape
@@ -129,7 +126,7 @@ class FlowMatching(GenerativeModel):
         self.weighted = coupling != "exact_ot"
         self._matcher = MATCHERS[coupling](sigma)
         self._solver, self._steps, self._tolerance, self._clip = solver, steps, tolerance, clip
-        self._condition_dropout, self._guidance_scale = condition_dropout, guidance_scale
+        self._condition_dropout = condition_dropout
 
     def pairing(self) -> Pairing | None:
         return self._pair if self._exact_ot else None
@@ -163,10 +160,10 @@ class FlowMatching(GenerativeModel):
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None
-        x = torch.randn((n, *self._shape), generator=generator, device=self.device)
+        x = self._guiding.draw((n, *self._shape), generator)
 
         def velocity(t: Tensor, x: Tensor) -> Tensor:
-            return guided(self.network, t.expand(n), x, y, self._guidance_scale, self.network_batch)
+            return guided(self.network, t.expand(n), x, y, self._guiding.scale, self.network_batch)
 
         x = solve(velocity, x, method=self._solver, steps=self._steps, tolerance=self._tolerance)
         return x if self._clip is None else x.clamp(-self._clip, self._clip)
