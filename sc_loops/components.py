@@ -62,6 +62,7 @@ FAMILIES: dict[Any, dict[str, str]] = {
         "edm": "sc_loops.models.edm:EDM",
         "motion_diffusion": "sc_loops.models.motion_diffusion:MotionDiffusion",
         "gaussian": "sc_loops.models.gaussian:Gaussian",
+        "kde": "sc_loops.models.kde:KDE",
     },
     Target: {
         "gaussian": "sc_loops.correction.targets:GaussianTarget",

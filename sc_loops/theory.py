@@ -107,6 +107,37 @@ def curation_path(
     return path
 
 
+def plural_curation_path(
+    probabilities: ArrayLike,
+    rewards: ArrayLike,
+    shares: ArrayLike,
+    *,
+    choices: int,
+    synthetic_ratio: float,
+    generations: int,
+) -> list[Vector]:
+    """``curation_path`` where each of M rewards ``(M, N)`` decides a share of the choices, ``(M,)``."""
+    _require_synthetic_ratio(synthetic_ratio)
+    require(generations >= 0, "generations", generations, "an integer of at least 0")
+    path, real = [_distribution(probabilities)], 1 / (1 + synthetic_ratio)
+    for _ in range(generations):
+        kept = plural_curation_step(path[-1], rewards, shares, choices=choices)
+        path.append(real * path[0] + (1 - real) * kept)
+    return path
+
+
+def nash_welfare(probabilities: ArrayLike, rewards: ArrayLike, shares: ArrayLike) -> float:
+    """Σ w_i log E_p[e^{r_i}] of M rewards ``(M, N)`` with shares ``(M,)``: the log of the weighted Nash product.
+
+    Falahati et al. 2026 (arXiv 2605.07724) prove that plural curation tends to a weighted Nash bargaining solution.
+    For K -> inf and λ = inf a generation is a step of the EM algorithm for this number, so it never falls.
+    """
+    weights = _distribution(shares, "shares")
+    several = np.atleast_2d(np.asarray(rewards, dtype=float))[weights > 0]
+    p, r = _distribution(probabilities), several.max(axis=1)
+    return float(weights[weights > 0] @ (r + np.log(np.exp(several - r[:, None]) @ p)))
+
+
 def infinite_choices_limit(probabilities: ArrayLike, rewards: ArrayLike) -> Vector:
     """p e^r / E_p[e^r], (N,): the limit of ``curation_step`` for K -> inf (Lemma 2.1)."""
     p, r = _atoms(probabilities, rewards)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sc_loops import Curate, SelfConsumingLoop, gaussian
+from sc_loops.curation.plural import PluralCurate
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
 from sc_loops.evaluation.evaluation import Evaluation
@@ -41,6 +42,27 @@ def facts(path: Path, stages: Any = (), **options: Any) -> dict[str, Any]:
 def test_the_recursion_of_curation_is_that_of_the_newest_pool(tmp_path: Path, memory: str, applies: bool) -> None:
     found = facts(tmp_path, [Curate(first_coordinate, choices=2)], memory=memory)
     assert ("choices" in found) == applies
+
+
+def second_coordinate(x: torch.Tensor) -> torch.Tensor:
+    return x[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "recorded"),
+    [
+        (Curate(first_coordinate, choices=2), {"choices": 2}),
+        (Curate(first_coordinate, choices=3, flipped=0.25), {"choices": 3, "flipped": 0.25}),
+        (Curate(second_coordinate, choices=2), {}),
+        (
+            PluralCurate(rewards=[first_coordinate, second_coordinate], shares=[0.3, 0.7], choices=2),
+            {"choices": 2, "shares": [0.3, 0.7]},
+        ),
+    ],
+)
+def test_the_theory_of_curation_knows_who_chooses(tmp_path: Path, stage: Curate, recorded: dict[str, Any]) -> None:
+    found = facts(tmp_path, [stage])
+    assert {key: found[key] for key in ("choices", "flipped", "shares") if key in found} == recorded
 
 
 @pytest.mark.parametrize(

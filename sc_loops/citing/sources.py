@@ -59,6 +59,7 @@ COMPONENTS: dict[str, dict[str, Keys | str]] = {
         "edm": ("karras2022elucidating",),
         "motion_diffusion": ("tevet2023human", "ho2020denoising", "nichol2021improved"),
         "gaussian": "mean and covariance by maximum likelihood",
+        "kde": ("kazdan2025collapse",),
     },
     "target": {
         "gaussian": "the target of the ideal corrector",
@@ -143,6 +144,15 @@ def _number(options: Options, option: str, absent: float) -> float:
     return float(value) if isinstance(value, (int, float)) else absent
 
 
+def _biased(model: Options) -> bool:
+    return _number(model, "sampling_bias", 1) < 1
+
+
+def _conditional(model: Options) -> bool:
+    network = model.get("network")
+    return isinstance(network, Mapping) and bool(network.get("class_conditional"))
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "loop",
@@ -185,8 +195,9 @@ RULES: tuple[Rule, ...] = (
         "model",
         "classifier-free guidance",
         ("ho2022classifier",),
-        lambda options: _number(options, "guidance_scale", 1) != 1,
+        lambda options: _number(options, "guidance_scale", 1) != 1 or (_biased(options) and _conditional(options)),
     ),
+    Rule("model", "sampling bias", ("alemohammad2024mad",), _biased),
     _chosen("model", "coupling", "independent", "tong2024improving"),
     _chosen("model", "coupling", "exact_ot", "tong2024improving", "virtanen2020scipy"),
     _chosen("model", "coupling", "target", "lipman2023flow"),

@@ -59,6 +59,10 @@ class Curate(Stage):
         return -(-outputs * self._drawn() // self.kept)
 
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
+        return self._choose(samples, generator)[0]
+
+    def _choose(self, samples: Samples, generator: torch.Generator) -> tuple[Samples, Tensor]:
+        """The samples that are kept, and what ``_scored`` found of all."""
         if len(samples) < self.choices:
             raise RunError(
                 "k_choice",
@@ -74,7 +78,7 @@ class Curate(Stage):
             candidates = random_subsets(len(samples), self.choices, count, generator)
         seen = self._judged(rewards, candidates, generator)
         winners = luce_choice(seen, generator)
-        return samples[candidates.gather(1, winners[:, None]).squeeze(1)]
+        return samples[candidates.gather(1, winners[:, None]).squeeze(1)], rewards
 
     def _judged(self, rewards: Tensor, candidates: Tensor, generator: torch.Generator) -> Tensor:
         """``(M, K)``: by what each comparison keeps one of its ``candidates (M, K)``, of all rewards ``(N,)``."""

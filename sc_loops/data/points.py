@@ -100,7 +100,7 @@ def gaussian(
     experiment on self-correction (Gillman et al. 2024): 50 draws of N(0, I) in the plane.
 
     Args:
-        dimensions: d.
+        dimensions: d; for R replicas of a model of d dimensions, R d.
         size: points to train on. Those of a smaller size are the first of a larger one.
         test_size: held-out points.
         mean: d numbers, 0 if not given.
@@ -108,7 +108,7 @@ def gaussian(
         seed: of the points; the same in all runs that are to be compared.
     """
     _require_sizes(size, test_size)
-    require(1 <= dimensions <= 1000, "dimensions", dimensions, "an integer from 1 to 1000")
+    require(1 <= dimensions <= 100_000, "dimensions", dimensions, "an integer from 1 to 100000")
     few = (size + test_size) * dimensions <= 10 * MOST_POINTS
     require(few, "size", size, f"at most {10 * MOST_POINTS} numbers in all: the points are held in memory")
     centre = [0.0] * dimensions if mean is None else mean

@@ -9,22 +9,27 @@ from torch import Tensor
 
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
-from sc_loops.models.closed_form import ClosedFormModel
+from sc_loops.models.moments import MomentModel
 from sc_loops.models.weighting import weighted_mean
 from sc_loops.samples import Samples
 
 
-class Gaussian(ClosedFormModel):
+class Gaussian(MomentModel):
     """N(mean, covariance), fitted by maximum likelihood: the mean and the biased covariance (divided by N) of the
     items, as in the Gaussian experiment of Gillman et al. 2024 (arXiv 2402.07087).
 
     Args:
         data: for the shape of a sample; it is fitted on the flattened samples.
         regularisation: added to the diagonal of the covariance, as scikit-learn's ``GaussianMixture`` does.
+        sampling_bias: b in (0, 1]: samples are drawn from N(mean, b covariance) (Alemohammad et al. 2024, arXiv
+            2307.01850, who call it λ). 1 is none.
+        unbiased: divide the covariance by N - 1, as that paper does, or of weighted items by 1 - Σ w², where the
+            weights w add up to 1; of a single item it is 0.
+        replicas: R independent loops in one run; see ``MomentModel``. The loss is the mean of theirs.
 
     Attributes:
-        mean: ``(d,)`` float64.
-        covariance: ``(d, d)`` float64.
+        mean: ``(d,)`` float64; ``(R, d)`` of more than one replica.
+        covariance: ``(d, d)`` float64; ``(R, d, d)``.
     """
 
     weighted = True
@@ -32,36 +37,66 @@ class Gaussian(ClosedFormModel):
     mean: Tensor
     covariance: Tensor
 
-    def __init__(self, data: RealData, *, regularisation: float = 1e-6) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        data: RealData,
+        *,
+        regularisation: float = 1e-6,
+        sampling_bias: float = 1.0,
+        unbiased: bool = False,
+        replicas: int = 1,
+    ) -> None:
+        super().__init__(data, replicas)
         require(0 <= regularisation < math.inf, "regularisation", regularisation, "a number >= 0")
-        self._shape, self.regularisation = data.shape, regularisation
-        d = torch.Size(data.shape).numel()
-        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
-        self.register_buffer("covariance", torch.eye(d, dtype=torch.float64))
+        require(0 < sampling_bias <= 1, "sampling_bias", sampling_bias, "b in (0, 1], where 1 is none")
+        self.regularisation, self.sampling_bias, self.unbiased = regularisation, sampling_bias, unbiased
+        groups = () if replicas == 1 else (replicas,)
+        self.register_buffer("mean", torch.zeros(*groups, self.dimensions, dtype=torch.float64))
+        identity = torch.eye(self.dimensions, dtype=torch.float64)
+        self.register_buffer("covariance", identity.repeat(*groups, 1, 1))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        d = self.dimensions
+        return self.mean.view(-1, d), self.covariance.view(-1, d, d)
 
     def fit(self, items: Samples) -> None:
-        x = items.x.flatten(1).double()
-        weight = items.columns.get("weight")
-        if weight is None:
-            self.mean = x.mean(dim=0)
-            centred = x - self.mean
-            self.covariance = centred.T @ centred / len(x)
-        else:
-            share = (weight.double() / weight.double().sum())[:, None]
-            self.mean = (share * x).sum(dim=0)
-            centred = x - self.mean
-            self.covariance = (share * centred).T @ centred
-        self.covariance.diagonal().add_(self.regularisation)
+        fits = [self._fitted(x, items.columns.get("weight")) for x in self._each(items.x)]
+        mean, covariance = (torch.stack(parts) for parts in zip(*fits, strict=True))
+        self.mean, self.covariance = mean.view_as(self.mean), covariance.view_as(self.covariance)
 
     def loss(self, batch: Samples) -> Tensor:
         """The mean negative log-likelihood, in nats."""
-        factor = torch.linalg.cholesky(self.covariance)
-        z = torch.linalg.solve_triangular(factor, (batch.x.flatten(1).double() - self.mean).T, upper=False)
-        constant = len(self.mean) * math.log(2 * math.pi) / 2
-        return weighted_mean(z.square().sum(dim=0) / 2 + factor.diagonal().log().sum() + constant, batch)
+        parts = zip(self._each(batch.x), *self.moments(), strict=True)
+        losses = torch.stack([_nats(*one) for one in parts]).mean(dim=0)
+        return weighted_mean(losses, batch)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
-        noise = torch.randn(n, len(self.mean), generator=generator, device=self.device, dtype=torch.float64)
-        factor = torch.linalg.cholesky(self.covariance)
-        return (self.mean + noise @ factor.T).float().view(n, *self._shape)
+        coordinates = self.replicas * self.dimensions
+        noise = torch.randn(n, coordinates, generator=generator, device=self.device, dtype=torch.float64)
+        factors = math.sqrt(self.sampling_bias) * torch.linalg.cholesky(self.moments()[1])
+        parts = zip(self.moments()[0], self._each(noise), factors, strict=True)
+        return torch.cat([mean + z @ factor.T for mean, z, factor in parts], dim=1).float().view(n, *self._shape)
+
+    def _fitted(self, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The mean ``(d,)`` and the covariance ``(d, d)`` of ``x (N, d)``."""
+        if weight is None:
+            mean, n = x.mean(dim=0), len(x)
+            centred = x - mean
+            covariance = centred.T @ centred / (max(1, n - 1) if self.unbiased else n)
+        else:
+            share = (weight.double() / weight.double().sum())[:, None]
+            mean = (share * x).sum(dim=0)
+            centred = x - mean
+            covariance = (share * centred).T @ centred
+            if self.unbiased:
+                covariance /= 1 - share.square().sum()
+        covariance.diagonal().add_(self.regularisation)
+        return mean, covariance
+
+
+def _nats(x: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """``(N,)``, the negative log-likelihoods of ``x (N, d)``."""
+    factor = torch.linalg.cholesky(covariance)
+    z = torch.linalg.solve_triangular(factor, (x - mean).T, upper=False)
+    constant = len(mean) * math.log(2 * math.pi) / 2
+    return z.square().sum(dim=0) / 2 + factor.diagonal().log().sum() + constant

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sc_loops.correction.gaussian_theory import REGULARISATION, expected_fits
 from sc_loops.data.files import read_samples
-from sc_loops.data.memory import MemoryPolicy
-from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.motion_record import read_motions, read_shown
 from sc_loops.data.motions import Motions
 from sc_loops.evaluation.rewards import slack
+from sc_loops.reporting.expected_gaussians import expected_gaussians
 from sc_loops.run import Row, Run
 from sc_loops.samples import Samples
-from sc_loops.theory import curation_path, reward_moments
+from sc_loops.theory import Vector, curation_path, nash_welfare, plural_curation_path, reward_moments
 
 Array = NDArray[np.float64]
 
@@ -28,8 +25,6 @@ REAL = "/real"
 # The recursion is exact on the atoms it is given; this many evenly spaced order statistics are as good for a
 # drawing as tens of thousands of samples, and keep the report cheap.
 MAX_ATOMS = 4000
-# The time that the Gaussian's expectation takes grows with the cube of the generations: some 10 s for so many.
-MAX_GENERATIONS = 2000
 
 
 def generation_rows(run: Run) -> list[Row]:
@@ -100,22 +95,63 @@ def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
     """The moments of r and e^r, and the share of the highest reward where that is known, that the theory
     expects in generations 0 to ``generations``.
 
-    The exact recursion of K-choice curation, started from the rewards of generation 0's samples. Empty when
-    the run was not curated that way, or kept no rewards.
+    The exact recursion of K-choice curation, started from the rewards of generation 0's samples; where several
+    rewards decide, the means of each of them too. Empty when the run was not curated that way, or kept no rewards.
     """
     facts = run.facts()
-    values = rewards(run, 0) if {"choices", "synthetic_ratio"} <= facts.keys() else None
+    if not {"choices", "synthetic_ratio"} <= facts.keys():
+        return {}
+    if "shares" in facts:
+        return _expected_plural(run, facts, generations)
+    values = rewards(run, 0)
     if values is None or not len(values):
         return {}
-    spread = np.linspace(0, len(values) - 1, min(len(values), MAX_ATOMS)).round().astype(int)
-    r = np.sort(values)[spread]
+    r = np.sort(values)[_spread(len(values))]
     path = curation_path(
         np.full(len(r), 1 / len(r)),
         r,
         choices=int(facts["choices"]),
         synthetic_ratio=float(facts["synthetic_ratio"]),
         generations=generations,
+        flipped=float(facts.get("flipped", 0.0)),
     )
+    return _expected_moments(path, r, facts)
+
+
+def _expected_plural(run: Run, facts: Row, generations: int) -> dict[str, Array]:
+    """What ``expected_rewards`` says where several rewards decide, each a share of the choices."""
+    deciding, own = observed(run, 0, "stage 0", "values"), observed(run, 0, "reward", "values")
+    if deciding is None:
+        return {}
+    # Neighbours in this order are alike in all rewards, to about 1 of each.
+    order = np.lexsort(deciding.round().T[::-1])
+    atoms = order[_spread(len(order))]
+    r = deciding[atoms].T
+    path = plural_curation_path(
+        np.full(len(atoms), 1 / len(atoms)),
+        r,
+        facts["shares"],
+        choices=int(facts["choices"]),
+        synthetic_ratio=float(facts["synthetic_ratio"]),
+        generations=generations,
+    )
+    expected = {"nash_welfare": np.array([nash_welfare(p, r, facts["shares"]) for p in path])}
+    for i, values in enumerate(r):
+        moments = [reward_moments(p, values) for p in path]
+        expected[f"plural_reward/{i}"] = np.array([m.mean for m in moments])
+        expected[f"plural_exp_reward/{i}"] = np.array([m.exp_mean for m in moments])
+    # The reward that is measured, of the same samples, where enough of it is kept.
+    known = own is not None and len(own) >= len(deciding)
+    return {**expected, **(_expected_moments(path, own[atoms], facts) if known and own is not None else {})}
+
+
+def _spread(n: int) -> NDArray[np.int_]:
+    """At most ``MAX_ATOMS`` of the positions below n, evenly spread."""
+    return np.linspace(0, n - 1, min(n, MAX_ATOMS)).round().astype(int)
+
+
+def _expected_moments(path: Sequence[Vector], r: Array, facts: Row) -> dict[str, Array]:
+    """By the key of the metric, of a measured reward ``(N,)`` under the distributions of ``path``, each ``(N,)``."""
     moments = np.array([reward_moments(p, r) for p in path])
     keys = ("reward/mean", "reward/var", "exp_reward/mean", "exp_reward/var")
     expected = dict(zip(keys, moments.T, strict=True))
@@ -123,35 +159,3 @@ def expected_rewards(run: Run, generations: int) -> dict[str, Array]:
         top = r >= facts["reward/supremum"] - slack(facts["reward/supremum"])
         expected["reward/top_share"] = np.array([p[top].sum() for p in path])
     return expected
-
-
-def expected_gaussians(run: Run, generations: int) -> dict[str, Array]:
-    """The expectation of ‖μ - μ*‖² and of tr Σ in generations 0 to ``generations`` of a self-consuming Gaussian.
-
-    Exact, given the run's real points. Empty when the facts do not say that the run is such a loop
-    (``gaussian_loop``), when the real points are not kept beside them, when pools are repeated, or when there are
-    more than ``MAX_GENERATIONS``.
-    """
-    facts, path = run.facts(), run.path / "real_train.safetensors"
-    loop, memory, ratio = facts.get("gaussian_loop"), facts.get("memory", "replace"), facts.get("synthetic_ratio")
-    if loop is None or ratio is None or memory not in get_args(MemoryPolicy) or not path.exists():
-        return {}
-    real, kept = read_samples(path).x.flatten(1).double().numpy(), int(loop["kept_per_generation"])
-    used = kept if math.isinf(ratio) else synthetic_count(len(real), ratio)
-    # To the end, whatever is asked for: what does not depend on the data is then computed once for all reports.
-    last = max(generations, int(facts.get("generations", 0)))
-    if used > kept or last > MAX_GENERATIONS:
-        return {}
-    fits = expected_fits(
-        real,
-        mean=loop["mean"],
-        covariance=loop["covariance"],
-        strength=float(loop["strength"]),
-        kept=used,
-        generations=last,
-        memory=memory,
-        fully_synthetic=math.isinf(ratio),
-        regularisation=float(loop.get("regularisation", REGULARISATION)),
-    )
-    found = {"mean_square/gaussian": fits.mean_square, "covariance_trace/gaussian": fits.covariance_trace}
-    return {key: values[: generations + 1] for key, values in found.items()}

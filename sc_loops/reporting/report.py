@@ -21,7 +21,7 @@ from sc_loops.reporting.motion_section import scenes
 from sc_loops.reporting.observer import Observer
 from sc_loops.reporting.pictures import Camera, png
 from sc_loops.reporting.sections import picked_generations, sections
-from sc_loops.reporting.wording import change, exact, family, in_order, meaning, number, symbol
+from sc_loops.reporting.wording import change, exact, family, in_order, meaning, number, policies, symbol
 from sc_loops.run import Row, Run
 
 KEY_QUANTITIES = (
@@ -109,11 +109,7 @@ def _subtitle(facts: Row) -> str:
     parts = [
         str(facts.get("data/name", "")),
         f"synthetic ratio λ = {exact(facts['synthetic_ratio'])}" if "synthetic_ratio" in facts else "",
-        f"K = {facts['choices']} choices" if "choices" in facts else "",
-        f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
-        f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
-        "fresh real data" if facts.get("real") == "fresh" else "",
-        "λ by weight" if facts.get("mixing") == "weight" else "",
+        *policies(facts),
     ]
     return " · ".join(part for part in parts if part)
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from markupsafe import Markup
 
+from sc_loops.reporting.curation_panels import contested, plural_panels
 from sc_loops.reporting.figures import PALETTE, Curve, Figure, curves, ridgeline, stacked, svg
 from sc_loops.reporting.history import Array, expected_series, keys_of, measured, picked, rewards, series
+from sc_loops.reporting.improvement_panels import TEXT, improvement_panels
 from sc_loops.reporting.motion_panels import caption_panels, correction_panels, physical_panels, with_real
 from sc_loops.reporting.stability import ASSUMPTIONS, admissible_region
 from sc_loops.reporting.wording import class_name, exact, family, symbol
 from sc_loops.run import Row, Run
 
 MAX_FRAMES, MAX_LAYERS, MAX_STEPS = 12, 11, 400
-PHASES = ("training", "sampling", "scoring", "curating", "writing", "evaluating")
+PHASES = ("training", "improving", "sampling", "scoring", "curating", "writing", "evaluating")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def sections(run: Run, rows: Sequence[Row]) -> list[Section]:
         _correction(facts, rows, theory),
         _classes(rows, facts.get("class_names", [])),
         _distances(rows),
+        Section("Improvement", TEXT, [Panel.of(*drawn) for drawn in improvement_panels(rows)]),
         _captions(rows),
         _physics(rows),
         _training(run, rows),
@@ -75,12 +78,16 @@ def _rewards(run: Run, rows: Sequence[Row], theory: Mapping[str, Array]) -> Sect
             "p(t+1) = (p(0) + λ · curated p(t))\u00a0/\u00a0(1\u00a0+\u00a0λ), started from the rewards of "
             "generation 0's samples. It is what a model would do that learns its training mixture perfectly."
         )
+    text += contested(run.facts())
     words = {
         "reward/mean": ("Mean reward", "How much the samples are what curation favours."),
         "reward/var": ("Variance of the reward", "It vanishes when the loop collapses onto its favourites."),
         "reward/top_share": ("Share of the highest reward", "Samples that no others are preferred to."),
-        "exp_reward/mean": ("Mean of eʳ", "Without real data, K-choice never lowers it in theory."),
-        "exp_reward/var": ("Variance of eʳ", "In theory, E[eʳ] grows by at least (K-1)/K of it over its maximum."),
+        "exp_reward/mean": ("Mean of eʳ", "Without real data, K-choice by r never lowers it in theory."),
+        "exp_reward/var": (
+            "Variance of eʳ",
+            "In theory, K-choice by r raises E[eʳ] by at least (K-1)/K of it over its maximum.",
+        ),
     }
     panels = []
     for key, (title, caption) in words.items():
@@ -91,6 +98,7 @@ def _rewards(run: Run, rows: Sequence[Row], theory: Mapping[str, Array]) -> Sect
         lines += _expected(theory, key)
         if lines[0].y.any():
             panels.append(Panel.of(title, curves(lines, symbol(key)), caption))
+    panels += [Panel.of(*drawn) for drawn in plural_panels(rows, theory)]
     histograms = [(t, rewards(run, t)) for t in picked_generations(rows)]
     kept = [(t, values) for t, values in histograms if values is not None and len(values)]
     if kept:

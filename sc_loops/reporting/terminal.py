@@ -13,7 +13,7 @@ from rich.text import Text
 from sc_loops.disk import free_bytes
 from sc_loops.reporting.history import generation_rows, keys_of, measured
 from sc_loops.reporting.observer import Observer
-from sc_loops.reporting.wording import change, class_name, count, duration, exact, number, size
+from sc_loops.reporting.wording import change, class_name, count, duration, exact, number, policies, size
 from sc_loops.run import Row, Run
 
 WIDTH = 140
@@ -160,11 +160,7 @@ def banner(run: Run, generations: int, start: int) -> Text:
             [
                 f"generations 0 to {generations}",
                 f"λ = {exact(facts['synthetic_ratio'])}" if "synthetic_ratio" in facts else "",
-                f"K = {facts['choices']} choices" if "choices" in facts else "",
-                f"γ = {exact(facts['strength'])}" if "strength" in facts else "",
-                f"{facts['memory']} memory" if facts.get("memory", "replace") != "replace" else "",
-                "fresh real data" if facts.get("real") == "fresh" else "",
-                "λ by weight" if facts.get("mixing") == "weight" else "",
+                *policies(facts),
                 _with_unit(facts, "samples_per_generation", "samples per generation"),
             ],
         ),

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sc_loops.run import Row
+
 # Metric: (symbol, what it is). A key ``family/<name>`` is looked up by its family when it is not here itself.
 # The order is that of tables.
 QUANTITIES: dict[str, tuple[str, str]] = {
@@ -24,6 +26,9 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "curated/exp_reward/mean_error": ("± E[eʳ] curated", "standard error of it"),
     "curated/exp_reward/var": ("Var[eʳ] curated", "variance of e to the reward after the stages"),
     "curated/reward/top_share": ("top share curated", "share of kept samples with the highest possible reward"),
+    "plural_reward": ("E[r] of reward", "mean of one of the rewards that decide choices, by its number"),
+    "plural_exp_reward": ("E[eʳ] of reward", "mean of e to one of the rewards that decide choices, by its number"),
+    "nash_welfare": ("Nash welfare", "Σ w log E[eʳ] over the rewards that each decide a share w of the choices"),
     "correction/share": ("corrected", "share of the samples that were corrected"),
     "correction/failed_share": ("failed", "of the samples picked for correction, the share on which it failed"),
     "correction/distance": ("moved", "mean Euclidean distance by which corrected samples moved"),
@@ -36,6 +41,10 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "wasserstein_2/gaussian": ("W₂ to target", "Wasserstein-2 distance of the model's Gaussian to the target's"),
     "mean_square": ("‖μ-μ*‖²", "squared distance of the model's mean to the target's; 0 is best"),
     "covariance_trace": ("tr Σ", "trace of the model's covariance"),
+    "covariance_trace_median": ("median tr Σ", "median over replicas of the trace of the model's covariance"),
+    "wasserstein_2_error": ("± W₂", "standard error of W₂ over replicas"),
+    "mean_square_error": ("± ‖μ-μ*‖²", "standard error of it over replicas"),
+    "covariance_trace_error": ("± tr Σ", "standard error of it over replicas"),
     "energy_distance": ("energy distance", "between samples and held-out real data; 0 is best"),
     "frechet_distance": ("FD", "Fréchet distance to held-out real data in feature space; 0 is best"),
     "frechet_distance_error": ("± FD", "standard error of FD, from finitely many samples"),
@@ -58,6 +67,17 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "inception_score_std": ("± IS", "standard deviation of the Inception score over its splits"),
     "precision": ("precision", "share of samples that look real"),
     "recall": ("recall", "share of real data that the samples cover"),
+    "improvement/omega": ("ω", "by which the model was extrapolated away from its auxiliary; 0 is the base"),
+    "improvement/search": ("distance at ω", "to held-out real data, of the samples by which ω was searched"),
+    "improvement/precision": ("precision at ω", "share of samples that look real, of those by which ω was searched"),
+    "improvement/recall": ("recall at ω", "share of real data covered by the samples by which ω was searched"),
+    "improvement/base_share": ("base's share of class", "share of a class in the base's samples"),
+    "improvement/chosen_share": ("chosen share of class", "share of a class in what the auxiliary is made of"),
+    "improvement/improved_share": ("improved share of class", "share of a class in samples of the shifted model"),
+    "improvement/total_variation": ("TV to wanted", "total variation from the wanted shares of the classes"),
+    "improvement/shift": ("part of the shift", "for which part of the wanted shift the samples could be chosen"),
+    "improvement/loss": ("auxiliary loss", "mean loss of the fine-tuning of the auxiliary"),
+    "improvement/items_seen": ("auxiliary items seen", "training items that the auxiliary was fine-tuned on"),
     "real_items": ("real items", "real items in the training mixture"),
     "synthetic_items": ("synthetic items", "synthetic items in the training mixture"),
     "items_seen": ("items seen", "training items seen so far"),
@@ -173,3 +193,17 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / scale:.1f} {unit}"
     return f"{seconds / 86400:.1f} d"
+
+
+def policies(facts: Row) -> list[str]:
+    """What a run does that not every run does, in a few words each."""
+    return [
+        *([f"K = {facts['choices']} choices"] if "choices" in facts else []),
+        *([f"{100 * facts['flipped']:g} % of them flipped"] if "flipped" in facts else []),
+        *([f"by {len(facts['shares'])} rewards"] if "shares" in facts else []),
+        *([f"γ = {exact(facts['strength'])}"] if "strength" in facts else []),
+        *([str(facts["improvement"])] if "improvement" in facts else []),
+        *([f"{facts['memory']} memory"] if facts.get("memory", "replace") != "replace" else []),
+        *(["fresh real data"] if facts.get("real") == "fresh" else []),
+        *(["λ by weight"] if facts.get("mixing") == "weight" else []),
+    ]

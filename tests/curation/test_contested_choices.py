@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from sc_loops import theory
+from sc_loops.curation import plural as plural_module
 from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.plural import PluralCurate
 from sc_loops.errors import InvalidValue
@@ -110,6 +112,63 @@ def test_a_reward_that_scored_the_samples_stays_their_column() -> None:
     samples = drawn(90).with_columns(reward=torch.arange(90.0))
     after = PluralCurate(rewards=[first, second], choices=3)(samples, generator(5))
     assert torch.equal(after.columns["reward"], after.columns["index"].float())
+
+
+def test_several_rewards_are_recorded_of_all_samples_and_kept_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plural_module, "LIMIT", 250)
+    plural, samples = PluralCurate(rewards=[first, second], shares=[0.25, 0.75], choices=3), drawn(390)
+    chunks = [samples[:300], samples[300:]]
+    made = [plural.observed(chunk, generator(6)) for chunk in chunks]
+    for chunk, (kept, _) in zip(chunks, made, strict=True):
+        assert torch.equal(kept.x, plural(chunk, generator(6)).x)
+    r = torch.stack([first(samples.x), second(samples.x)]).double()
+    assert torch.equal(torch.cat([note["values"] for _, note in made]), r.T[:250].float())
+    row = plural.summarise([note for _, note in made])
+    uniform = np.full(390, 1 / 390)
+    assert row == pytest.approx(
+        {
+            **{f"plural_reward/{i}": float(r[i].mean()) for i in range(2)},
+            **{f"plural_exp_reward/{i}": float(r[i].exp().mean()) for i in range(2)},
+            "nash_welfare": theory.nash_welfare(uniform, r.numpy(), [0.25, 0.75]),
+        }
+    )
+
+
+def test_a_reward_without_a_share_does_not_count_for_the_welfare() -> None:
+    lowest = PluralCurate(rewards=[first, lambda x: torch.full((len(x),), -1e4)], shares=[1, 0], choices=2)
+    row = lowest.summarise([lowest.observed(drawn(60), generator())[1]])
+    assert row["nash_welfare"] == pytest.approx(math.log(row["plural_exp_reward/0"]))
+
+
+@pytest.mark.parametrize("synthetic_ratio", [0.5, math.inf])
+def test_the_path_of_plural_choices(synthetic_ratio: float) -> None:
+    options = {"choices": 3, "synthetic_ratio": synthetic_ratio, "generations": 4}
+    one = theory.plural_curation_path(P, [FIRST.tolist()], [1], **options)
+    np.testing.assert_allclose(one, theory.curation_path(P, FIRST, **options), rtol=1e-12)
+    against = theory.plural_curation_path(P, torch.stack([FIRST, -FIRST]), [0.7, 0.3], **options)
+    np.testing.assert_allclose(against, theory.curation_path(P, FIRST, flipped=0.3, **options), rtol=1e-12)
+
+
+def test_choices_among_infinitely_many_never_lower_the_nash_welfare() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p, shares, r = rng.dirichlet(np.ones(5)), rng.dirichlet(np.ones(3)), rng.normal(size=(3, 5)) * 3
+        after = shares @ np.array([theory.infinite_choices_limit(p, row) for row in r])
+        assert theory.nash_welfare(after, r, shares) >= theory.nash_welfare(p, r, shares) - 1e-12
+
+
+def test_many_choices_tend_to_the_nash_bargaining_solution() -> None:
+    # Each reward has an atom of its own: the largest Σ w_i log E[e^{r_i}] is that of the shares themselves.
+    shares, favourite = np.array([0.5, 0.3, 0.2]), 20 * np.eye(3) - 20
+    path = theory.plural_curation_path(P, favourite, shares, choices=64, synthetic_ratio=math.inf, generations=30)
+    np.testing.assert_allclose(path[-1], shares, atol=1e-6)
+    assert theory.nash_welfare(path[-1], favourite, shares) == pytest.approx(float(shares @ np.log(shares)), abs=1e-6)
+
+
+def test_the_nash_welfare_of_rewards_far_below_zero() -> None:
+    expected = 0.25 * (-1000 + math.log(0.2 + 0.8 * math.exp(-3))) + 0.75 * -5
+    found = theory.nash_welfare([0.2, 0.8], [[-1000, -1003], [-5, -5]], [0.25, 0.75])
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
