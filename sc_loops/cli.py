@@ -50,6 +50,7 @@ VERBS = {
         "put runs side by side on one page, with a table",
     ),
     "cite": ("sc_loops.citing.command:cite", "print the BibTeX of everything that a run used"),
+    "reproduce": ("sc_loops.reproducing.command:reproduce", "rerun the published claims and write their table anew"),
     "motion-import": ("sc_loops.motion.importing.command:motion_import", "make a motion data set of mocap files"),
     "motion-evaluate": (
         "sc_loops.evaluating.command:motion_evaluate",
