@@ -20,7 +20,7 @@ from sc_loops.reproducing.results import Result
 from sc_loops.reproducing.table import command_of
 from sc_loops.reproducing.tiny import SEEDS, write_tiny
 from sc_loops.sweeping.checks import check_processes, check_settings
-from sc_loops.sweeping.command import _jobs, _places
+from sc_loops.sweeping.command import jobs_of, places_of
 from sc_loops.sweeping.crew import Crew
 from sc_loops.sweeping.messages import Outcome, Progress
 from sc_loops.sweeping.options import seeds_of
@@ -88,7 +88,7 @@ class Maker:
                     if not tried and isinstance(heard, Outcome) and heard.how == "finished":
                         tried.append(numbers(member.run, member.generations, quantities, clip=self.tiny))
 
-                places = _places(pending, _jobs(self.jobs, pending))
+                places = places_of(pending, jobs_of(self.jobs, pending))
                 signum = Crew(places, note).carry_out(pending)
         finally:
             lock.release()

@@ -32,7 +32,7 @@ def sweep(name: str, overrides: Sequence[str], options: SweepOptions, *, dry_run
     plan = _planned(name, overrides, options, fresh=fresh)
     pending = plan.members if fresh else plan.pending()
     check_processes(pending)
-    jobs = _jobs(options.jobs, pending)
+    jobs = jobs_of(options.jobs, pending)
     check_settings(pending)
     if dry_run:
         print(_described(plan, len(pending), jobs))
@@ -65,7 +65,7 @@ def _planned(name: str, overrides: Sequence[str], options: SweepOptions, *, fres
     return make_plan(name, overrides, axes, seeds, fresh=fresh)
 
 
-def _jobs(asked: int | None, pending: Sequence[Member]) -> int:
+def jobs_of(asked: int | None, pending: Sequence[Member]) -> int:
     if asked is not None and asked < 1:
         raise UsageError("--jobs", found=str(asked), expected="an integer >= 1")
     return max(1, min(asked or len(_gpus(pending)) or usable_cores(), len(pending)))
@@ -80,7 +80,7 @@ def _gpus(pending: Sequence[Member]) -> list[str]:
     return visible.split(",")[:count]
 
 
-def _places(pending: Sequence[Member], jobs: int) -> list[Place]:
+def places_of(pending: Sequence[Member], jobs: int) -> list[Place]:
     """Cores are shared by all workers, and GPUs taken in turn."""
     gpus, threads = _gpus(pending), max(1, usable_cores() // jobs)
     return [Place(threads, gpus[number % len(gpus)] if gpus else None) for number in range(jobs)]
@@ -100,7 +100,7 @@ def _described(plan: Plan, pending: int, jobs: int) -> str:
 def _carried_out(plan: Plan, pending: Sequence[Member], jobs: int) -> list[tuple[Member, str]]:
     """Carry out the ``pending`` runs; those that failed, and why."""
     with SweepProgress(plan, len(plan.members) - len(pending)) as progress:
-        signum = Crew(_places(pending, jobs), progress.note).carry_out(pending)
+        signum = Crew(places_of(pending, jobs), progress.note).carry_out(pending)
     if signum is not None:
         _tell(progress.failures)
         print(f"{progress.finished} of {progress.total} runs are finished", file=sys.stderr)

@@ -14,7 +14,7 @@ from sc_loops.cli import train
 from sc_loops.errors import UsageError
 from sc_loops.experiment import resolved_config
 from sc_loops.run import Run
-from sc_loops.sweeping.command import _jobs, _places
+from sc_loops.sweeping.command import jobs_of, places_of
 from sc_loops.sweeping.plan import Plan, make_plan, reached
 
 RATIOS = {"loop.synthetic_ratio": ["0.5", "1"]}
@@ -218,7 +218,7 @@ def test_workers_take_gpus_in_turn(monkeypatch, accelerator: str, visible: str, 
     monkeypatch.setattr("sc_loops.sweeping.command.usable_cores", lambda: 5)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     members = plan({}, tuple(range(9)), f"trainer.accelerator={accelerator}").members
-    places = _places(members, _jobs(jobs, members))
+    places = places_of(members, jobs_of(jobs, members))
     assert [place.gpu for place in places] == gpus
     assert {place.threads for place in places} == {5 // len(gpus)}
 
