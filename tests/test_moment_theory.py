@@ -14,7 +14,7 @@ from sc_loops.moment_theory import Array, ExpectedMoments, MomentLoop, RealMomen
 
 MEAN, DEVIATIONS = np.array([0.6, -1.1]), np.array([1.3, 0.8])
 TRACE = float((DEVIATIONS**2).sum())
-FIRST, N, K, T, LOOPS = 9, 6, 4, 8, 4000
+FIRST, N, K, T, LOOPS = 9, 6, 4, 7, 2000
 
 
 def loop(**options: Any) -> MomentLoop:
