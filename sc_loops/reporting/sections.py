@@ -120,6 +120,7 @@ def _expected(theory: Mapping[str, Array], key: str) -> list[Curve]:
 def _correction(facts: Row, rows: Sequence[Row], theory: Mapping[str, Array]) -> Section:
     panels, text = _corrected(rows), []
     strength, ratio = facts.get("strength"), facts.get("synthetic_ratio")
+    title = "Correction" if panels or strength is not None else "Fits of the model"
     if panels:
         here = "" if strength is None else f"; here γ = {exact(strength)}"
         text.append(f"A sample is corrected with probability γ\u00a0/\u00a0(1\u00a0+\u00a0γ) before the pool{here}.")
@@ -131,7 +132,7 @@ def _correction(facts: Row, rows: Sequence[Row], theory: Mapping[str, Array]) ->
     panels += _gaussian_fits(rows, theory)
     if strength is not None and ratio is not None and math.isfinite(ratio):
         panels.append(Panel.of("Admissible region", admissible_region([(strength, ratio)]), ASSUMPTIONS))
-    return Section("Correction", " ".join(text), panels)
+    return Section(title, " ".join(text), panels)
 
 
 def _corrected(rows: Sequence[Row]) -> list[Panel]:
@@ -221,7 +222,7 @@ def _distances(rows: Sequence[Row]) -> Section:
         "energy_distance": ("Energy distance", "Zero only where both distributions are the same"),
         "frechet_distance": ("Fréchet distance", "Between Gaussians fitted to the features of both"),
     }
-    known = {"wasserstein_2/gaussian"}  # to a target that is known: under Correction
+    known = {"wasserstein_2/gaussian"}  # to a target that is known: beside the fits
     for key in [k for prefix in words for k in measured(keys_of(rows, prefix)) if k not in known]:
         if lines := with_real(rows, key):
             title, caption = words[family(key)]
