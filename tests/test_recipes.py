@@ -32,9 +32,11 @@ TINY = [
 ]
 
 
-# Those of self-correction have no rewards. The Gaussian (tests/test_gaussian_loop.py) and motions
-# (tests/test_motion_recipes.py) have tests of their own.
-CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", "gaussian", "motion"))]
+# Those of self-correction have no rewards. The Gaussian (tests/test_gaussian_loop.py), motions
+# (tests/test_motion_recipes.py), improvements (tests/improving/test_improving_recipes.py) loops on points
+# (tests/test_points_loop_recipes.py) and MAD (tests/test_mad_mnist_recipes.py) have tests of their own.
+OF_THEIR_OWN = ("gaussian", "motion", "sims", "neon", "stability", "accumulate", "mad")
+CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", *OF_THEIR_OWN))]
 LIKE_OTHERS = ("cifar_confidence", "cifar_small_mixed")  # but for a line or two
 
 # Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
@@ -130,7 +132,7 @@ def mnist_root() -> Path:
     return root
 
 
-@pytest.mark.parametrize("recipe", [p for p in CORRECTED if "mnist" in p.stem], ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", [p for p in CORRECTED if p.stem.startswith("mnist")], ids=lambda path: path.stem)
 def test_the_mnist_recipe_runs(recipe: Path, output: Path, capfd) -> None:
     content = config.load(str(recipe))
     overrides = [o for o in (*TINY, *NARROW) if not o.startswith(("evaluation.metrics", "model.network.attention"))]

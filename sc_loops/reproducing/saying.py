@@ -9,7 +9,7 @@ from itertools import pairwise
 from sc_loops.comparing.settings import short
 from sc_loops.comparing.statistics import Difference as Paired
 from sc_loops.comparing.statistics import Mean, mean_of, paired
-from sc_loops.reporting.wording import decimals
+from sc_loops.reporting.wording import decimals, number
 from sc_loops.reproducing.claims import Claim, Difference, Measure, Quantity, Setting
 from sc_loops.reproducing.measures import Arm
 from sc_loops.reproducing.results import Result
@@ -49,20 +49,16 @@ def _measure(measure: Measure, claim: Claim, result: Result) -> str:
 
 def _by_setting(settings: Sequence[Setting], told: Sequence[str], *, alike: bool) -> str:
     """What is told of each of ``settings``: ``: 0.3`` where no key was swept; ``, γ = 0, 1: 0.3, 0.2`` where one was,
-    and one number, ``alike``, is told of each; ``: (γ = 0) 0.3, 0.2 · (γ = 1) ...`` else."""
+    and one number, ``alike``, is told of each; ``, by γ and λ: (0, ∞) 0.3, 0.2 · (1, ∞) ...`` else."""
     if not settings[0]:
         return f": {told[0]}"
     if alike and len(settings[0]) == 1:
         [key] = settings[0]
         values = ", ".join(value_of(setting[key]) for setting in settings)
         return f", {short(key, [key])} = {values}: {', '.join(told)}"
-    pairs = zip(settings, told, strict=True)
-    return ": " + " · ".join(f"({said(setting)}) {text}" for setting, text in pairs)
-
-
-def said(setting: Setting) -> str:
-    """``γ = 0.3, λ = ∞``."""
-    return ", ".join(f"{short(key, list(setting))} = {value_of(value)}" for key, value in setting.items())
+    keys = " and ".join(short(key, list(settings[0])) for key in settings[0])
+    values = [", ".join(map(value_of, setting.values())) for setting in settings]
+    return f", by {keys}: " + " · ".join(f"({of}) {text}" for of, text in zip(values, told, strict=True))
 
 
 def value_of(text: str) -> str:
@@ -133,7 +129,7 @@ def _mean(mean: Mean, values: Sequence[float], percent: bool) -> str:
         return "not finite"
     rest = f" ({lost} of {len(values)} not finite)" if lost else ""
     if mean.n == 1:
-        return _rounded(scale * mean.mean, decimals(scale * mean.mean)) + rest
+        return number(scale * mean.mean) + rest
     digits = _digits(scale * mean.error, scale * mean.mean)
     return f"{_rounded(scale * mean.mean, digits)} ± {_rounded(scale * mean.error, digits)}{rest}"
 

@@ -88,7 +88,7 @@ def test_a_sweep_lists_its_values() -> None:
         "FD in generation 10, γ = 0, ∞: 3.00, 1.00. One run"
     )
     assert measured(claim(measure(), **swept), results) == (
-        "FD in generations 0, 10: (γ = 0) 4.00, 3.00 · (γ = ∞) 4.00, 1.00. One run"
+        "FD in generations 0, 10, by γ: (0) 4.00, 3.00 · (∞) 4.00, 1.00. One run"
     )
 
 
@@ -96,8 +96,8 @@ def test_two_swept_keys_are_named_apart() -> None:
     keys = ("loop.synthetic_ratio", "model.sampling_bias")
     arms = [(dict(zip(keys, values, strict=True)), {"fd@last": [1.0]}) for values in (("1", "0.5"), ("1", "1"))]
     swept = claim(measure(at=("last",)), sweep={keys[0]: ("1",), keys[1]: ("0.5", "1")})
-    said = "(λ = 1, sampling_bias = 0.5) 1.00 · (λ = 1, sampling_bias = 1) 1.00"
-    assert measured(swept, {"a": result(*arms)}) == f"FD in generation 10: {said}. One run"
+    said = "(1, 0.5) 1.00 · (1, 1) 1.00"
+    assert measured(swept, {"a": result(*arms)}) == f"FD in generation 10, by λ and sampling_bias: {said}. One run"
 
 
 # Paired differences.
