@@ -40,6 +40,7 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
         "memory": loop.memory,
         "real": loop.real,
         "mixing": loop.mixing,
+        **({"sampling_bias": model.sampling_bias} if model.sampling_bias < 1 else {}),
         **({"improvement": type(loop.improvement).__name__} if loop.improvement is not None else {}),
         **_curation(loop, model),
         **({"strength": corrections[0].strength} if len(loop.stages) == len(corrections) == 1 else {}),
@@ -56,7 +57,7 @@ def _curation(loop: SelfConsumingLoop, model: GenerativeModel) -> Row:
     """What the theory of curation needs, where it applies: to K-choice alone, by the reward that is measured or by
     several that are recorded, of a model as it was trained, with no classes drawn anew in every generation, and the
     newest pool alone. ``flipped`` is there if any choice is, ``shares`` if several rewards decide."""
-    as_trained = loop.improvement is None and not model.conditional
+    as_trained = loop.improvement is None and model.sampling_bias == 1 and not model.conditional
     if len(loop.stages) != 1 or loop.memory != "replace" or not as_trained:
         return {}
     stage = loop.stages[0]

@@ -28,7 +28,7 @@ def facts(path: Path, stages: Any = (), **options: Any) -> dict[str, Any]:
     if options.pop("images", False):
         x = torch.zeros(8, 1, 2, 1, dtype=torch.uint8)
         data = type(data)(Samples(x), Samples(x), "images", (), "two pixels")
-    model, once = Gaussian(data), Training(passes=1)
+    model, once = Gaussian(data, sampling_bias=options.pop("sampling_bias", 1.0)), Training(passes=1)
     evaluation = Evaluation(data, None, None, metrics=[GaussianDistance(model, data)])
     loop = SelfConsumingLoop(
         path, first_coordinate, evaluation,
@@ -42,6 +42,12 @@ def facts(path: Path, stages: Any = (), **options: Any) -> dict[str, Any]:
 def test_the_recursion_of_curation_is_that_of_the_newest_pool(tmp_path: Path, memory: str, applies: bool) -> None:
     found = facts(tmp_path, [Curate(first_coordinate, choices=2)], memory=memory)
     assert ("choices" in found) == applies
+
+
+def test_of_samples_with_a_bias_that_theory_knows_nothing(tmp_path: Path) -> None:
+    found = facts(tmp_path, [Curate(first_coordinate, choices=2)], sampling_bias=0.5)
+    assert "choices" not in found
+    assert found["sampling_bias"] == 0.5
 
 
 def second_coordinate(x: torch.Tensor) -> torch.Tensor:

@@ -46,11 +46,14 @@ class GenerativeModel(LightningModule, ABC):
     Attributes:
         conditional: whether ``sample`` wants class labels. A subclass that does sets it.
         weighted: whether ``loss`` is a ``weighted_mean``, which ``loop.mixing=weight`` needs. A subclass sets it.
+        sampling_bias: b in (0, 1], with which ``sample`` departs from what was learnt; 1 is none. Theories that take
+            the model to be sampled as it was trained look at it.
         skipped_steps: steps of this generation that were left out because a gradient was not finite.
     """
 
     conditional: bool = False
     weighted: bool = False
+    sampling_bias: float = 1.0
 
     def __init__(
         self,

@@ -110,6 +110,7 @@ class DDPM(GenerativeModel):
         require(steps is None or 1 <= steps <= timesteps, "steps", steps, f"an integer in 1..{timesteps}, or null")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
         self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
+        self.sampling_bias = sampling_bias
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape

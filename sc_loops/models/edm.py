@@ -109,6 +109,7 @@ class EDM(GenerativeModel):
         require(0 <= s_noise <= 10, "s_noise", s_noise, "a number in [0, 10]")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
         self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
+        self.sampling_bias = sampling_bias
         self.network = network
         self.conditional = network.class_conditional
         self.sigma_data = standard_deviation(data) if sigma_data is None else sigma_data

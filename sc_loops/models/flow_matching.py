@@ -118,6 +118,7 @@ class FlowMatching(GenerativeModel):
         require(0 < tolerance < math.inf, "tolerance", tolerance, "a number > 0")
         require(clip is None or clip > 0, "clip", clip, "a number > 0, or null")
         self._guiding = Guiding.of(network, condition_dropout, guidance_scale, sampling_bias)
+        self.sampling_bias = sampling_bias
         self.network = network
         self.conditional = network.class_conditional
         self._shape = data.shape

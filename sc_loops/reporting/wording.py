@@ -202,6 +202,7 @@ def policies(facts: Row) -> list[str]:
         *([f"{100 * facts['flipped']:g} % of them flipped"] if "flipped" in facts else []),
         *([f"by {len(facts['shares'])} rewards"] if "shares" in facts else []),
         *([f"γ = {exact(facts['strength'])}"] if "strength" in facts else []),
+        *([f"sampling bias {exact(facts['sampling_bias'])}"] if "sampling_bias" in facts else []),
         *([str(facts["improvement"])] if "improvement" in facts else []),
         *([f"{facts['memory']} memory"] if facts.get("memory", "replace") != "replace" else []),
         *(["fresh real data"] if facts.get("real") == "fresh" else []),

@@ -57,8 +57,8 @@ def _by_setting(settings: Sequence[Setting], told: Sequence[str], *, alike: bool
         values = ", ".join(value_of(setting[key]) for setting in settings)
         return f", {short(key, [key])} = {values}: {', '.join(told)}"
     keys = " and ".join(short(key, list(settings[0])) for key in settings[0])
-    values = [", ".join(map(value_of, setting.values())) for setting in settings]
-    return f", by {keys}: " + " · ".join(f"({of}) {text}" for of, text in zip(values, told, strict=True))
+    each = [", ".join(map(value_of, setting.values())) for setting in settings]
+    return f", by {keys}: " + " · ".join(f"({of}) {text}" for of, text in zip(each, told, strict=True))
 
 
 def value_of(text: str) -> str:
