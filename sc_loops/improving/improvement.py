@@ -25,7 +25,7 @@ from sc_loops.errors import InvalidValue, RunError, require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.metric import Metric
 from sc_loops.improving.auxiliary import SelfSynthesis, autocast_anew, fine_tuned
-from sc_loops.improving.search import find_metric, lowest, measurable, search
+from sc_loops.improving.search import curve_of, find_metric, lowest, measurable, recorded, search
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import ClosedFormModel
 from sc_loops.run import Row
@@ -108,13 +108,15 @@ class Improvement(ABC):
         """What to fine-tune on, n_s of the samples of ``model`` as it is; and what to record of it."""
         return Samples.concatenate(list(self.kept(model, self._samples, synthesis))), {}
 
-    def kept(self, model: GenerativeModel, n: int, synthesis: SelfSynthesis) -> Iterator[Samples]:
+    def kept(
+        self, model: GenerativeModel, n: int, synthesis: SelfSynthesis, purpose: str = "self-synthesis"
+    ) -> Iterator[Samples]:
         """``n`` samples of ``model`` as it is, chunk by chunk, in the type and place in which real ones are.
 
         Raises:
             RunError: they are not finite.
         """
-        for chunk in synthesis.chunks(model, n, "self-synthesis"):
+        for chunk in synthesis.chunks(model, n, purpose):
             if not torch.isfinite(chunk.x).all():
                 raise RunError(
                     f"the model's samples for the improvement of generation {synthesis.generation}",
@@ -167,7 +169,7 @@ class Improvement(ABC):
 
         Returns:
             ``improvement/omega``, ``improvement/loss``, the mean of the fine-tuning, ``improvement/items_seen`` by
-            it, and with a search ``improvement/search/<ω>``, what was measured.
+            it, and with a search what ``recorded`` says of every ω.
 
         Raises:
             RunError: samples or weights that are not finite, or no ω that could be measured.
@@ -205,17 +207,18 @@ class Improvement(ABC):
             return auxiliary, {"improvement/omega": self._given, **row}
         self.check_search(evaluation)
         assert self._metric is not None
-        curve = search(
+        metric, key = self._metric
+        found = search(
             model,
             lambda omega: self._at(model, auxiliary, omega),
             self._omegas,
             self._search_samples,
-            *self._metric,
+            metric,
             self.data,
             synthesis,
         )
-        row |= {f"improvement/search/{omega:g}": value for omega, value in curve.items()}
-        return auxiliary, {"improvement/omega": lowest(curve, self._metric[1]), **row}
+        chosen = lowest(curve_of(found, key), key)
+        return auxiliary, {"improvement/omega": chosen, **row, **recorded(found, key)}
 
     def _digest(self, model: GenerativeModel, synthesis: SelfSynthesis) -> str:
         parts = [type(self).__name__, model.weights_digest(), self.options()]

@@ -16,10 +16,12 @@ from sc_loops.evaluation.metric import Metric
 from sc_loops.evaluation.rewards import RewardStatistics
 from sc_loops.improving.auxiliary import SelfSynthesis
 from sc_loops.models.base import GenerativeModel
+from sc_loops.run import Row
 from sc_loops.samples import Samples
 
 DISTANCES = ("frechet_distance", "fid", "wasserstein_2", "energy_distance")  # the first is taken first
 TRIED = 100  # real samples
+BESIDE = ("precision", "recall")  # a distance alone does not tell which of them it is bought with
 
 Extrapolating = Callable[[float], AbstractContextManager[None]]
 """Of ω, the context in which the model is extrapolated by it."""
@@ -59,30 +61,46 @@ def search(
     omegas: Sequence[float],
     samples: int,
     metric: Metric,
-    key: str,
     like: RealData,
     synthesis: SelfSynthesis,
-) -> dict[float, float]:
-    """``key`` of ``samples`` samples for each of ``omegas``, all from the same noise and conditions; nan where a
-    sample is not finite."""
-    curve = {}
+) -> dict[float, dict[str, float]]:
+    """All that ``metric`` gives of ``samples`` samples for each of ``omegas``, all from the same noise and
+    conditions; nothing where a sample is not finite."""
+    found = {}
     for omega in omegas:
         with extrapolating(omega), model.averaged():
-            curve[omega] = _measured(model, samples, metric, key, like, synthesis)
-    return curve
+            found[omega] = _measured(model, samples, metric, like, synthesis)
+    return found
 
 
 def _measured(
-    model: GenerativeModel, samples: int, metric: Metric, key: str, like: RealData, synthesis: SelfSynthesis
-) -> float:
+    model: GenerativeModel, samples: int, metric: Metric, like: RealData, synthesis: SelfSynthesis
+) -> dict[str, float]:
     observed = []
     for chunk in synthesis.chunks(model, samples, "search"):
         if not torch.isfinite(chunk.x).all():
-            return math.nan
+            return {}
         x = as_float(as_stored(chunk.x, like=like.train.x))  # what is measured is what would be kept
         observation = metric.observe(Samples(x, chunk.condition, chunk.columns))
         observed.append({name: tensor.cpu() for name, tensor in observation.items()})
-    return float(metric.summarise(observed)[key])
+    return metric.summarise(observed)
+
+
+def curve_of(found: dict[float, dict[str, float]], key: str) -> dict[float, float]:
+    """``key`` over ω; nan where it was not measured."""
+    return {omega: float(values.get(key, math.nan)) for omega, values in found.items()}
+
+
+def recorded(found: dict[float, dict[str, float]], key: str) -> Row:
+    """What a row tells of the search: ``improvement/search/<ω>`` of ``key``, and ``improvement/precision/<ω>`` and
+    ``improvement/recall/<ω>`` where the metric gives them."""
+    row: Row = {f"improvement/search/{omega:g}": value for omega, value in curve_of(found, key).items()}
+    for quantity in BESIDE:
+        for omega, values in found.items():
+            of = next((k for k in values if k.split("/")[0] == quantity), None)  # precision/<features>
+            if of is not None:
+                row[f"improvement/{quantity}/{omega:g}"] = values[of]
+    return row
 
 
 def lowest(curve: dict[float, float], key: str) -> float:

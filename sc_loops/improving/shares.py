@@ -94,5 +94,23 @@ def chosen(
     )
 
 
+def shifted(row: Row, labels: Tensor, wanted: Tensor) -> Row:
+    """What is recorded of samples that have the classes ``labels (n,)``: ``improvement/improved_share/<k>``, and
+    ``improvement/total_variation/<which>`` to the ``wanted`` shares ``(C,)`` of these and of the base, whose shares
+    are in ``row``."""
+    improved = labels.bincount(minlength=len(wanted)).double() / len(labels)
+    base = torch.tensor([row[f"improvement/base_share/{k}"] for k in range(len(wanted))], dtype=torch.float64)
+    return {
+        **_named("improved", improved),
+        "improvement/total_variation/base": total_variation(base, wanted.double()),
+        "improvement/total_variation/improved": total_variation(improved, wanted.double()),
+    }
+
+
+def total_variation(p: Tensor, q: Tensor) -> float:
+    """Half of Σ |p - q| of two distributions ``(C,)``, in [0, 1]."""
+    return float((p - q).abs().sum()) / 2
+
+
 def _named(which: str, shares: Tensor) -> Row:
     return {f"improvement/{which}_share/{k}": share for k, share in enumerate(shares.tolist())}

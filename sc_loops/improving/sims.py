@@ -14,7 +14,7 @@ from sc_loops.errors import require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.improving.auxiliary import SelfSynthesis
 from sc_loops.improving.improvement import OMEGAS, Improvement, Row
-from sc_loops.improving.shares import chosen
+from sc_loops.improving.shares import chosen, shifted
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.half import HalfPrecisionTwins
 from sc_loops.networks.classifier import Classifier
@@ -64,7 +64,10 @@ class SIMS(Improvement):
     With ``shares``, D_s is chosen among more samples so that the shares of the classes move towards them (the paper's
     distribution shift; ``composition`` says how, and how far to trust it). It records ``improvement/base_share/<k>``
     and ``improvement/chosen_share/<k>``, by the classifier, of the base's samples and of those that were chosen, and
-    ``improvement/shift``, which part of the wanted shift these are chosen for: less than 1 where ω is too small.
+    ``improvement/shift``, which part of the wanted shift these are chosen for: less than 1 where ω is too small. What
+    came of it, by ``search_samples`` samples of other noise, is ``improvement/improved_share/<k>``, and
+    ``improvement/total_variation/base`` and ``/improved`` are the distances of both from the wanted shares, in [0, 1]
+    and, of n samples that have the wanted shares w, about Σ sqrt(w (1 - w) / (2 π n)).
 
     Args:
         data: see ``Improvement``.
@@ -135,6 +138,18 @@ class SIMS(Improvement):
         candidates = self.kept(model, MOST_CANDIDATES * self._samples, synthesis)
         wanted = torch.tensor(self._shares)
         return chosen(candidates, self._classes, self._samples, wanted, self.omega)
+
+    def _make(
+        self, model: GenerativeModel, evaluation: Evaluation, synthesis: SelfSynthesis
+    ) -> tuple[dict[str, Tensor], Row]:
+        auxiliary, row = super()._make(model, evaluation, synthesis)
+        if self._shares is None:
+            return auxiliary, row
+        assert self._given is not None
+        with self._at(model, auxiliary, self._given), model.averaged():
+            samples = self.kept(model, self._search_samples, synthesis, "improved shares")
+            labels = torch.cat([self._classes(chunk) for chunk in samples])
+        return auxiliary, {**row, **shifted(row, labels, torch.tensor(self._shares))}
 
     def _classes(self, samples: Samples) -> Tensor:
         assert self._classifier is not None

@@ -18,11 +18,11 @@ from sc_loops.reporting.wording import symbol
 from sc_loops.run import Row
 
 LOOKS: tuple[tuple[str, Literal["samples", "curated"]], ...] = (("base", "samples"), ("improved", "curated"))
-MAX_SEARCHES = 4  # more curves in one panel hide one another
+MAX_SEARCHES = 3  # as many as a legend has in a row
 
 TEXT = (
-    "The model is sampled as (1 + ω) base - ω auxiliary, where the auxiliary is the base, fine-tuned on samples of its "
-    "own. ω = 0 is the base. Where ω was searched, the one with the lowest distance was taken. Of what it gains here a "
+    "The model is sampled as (1 + ω) base - ω auxiliary, where the auxiliary is the base, fine-tuned on its samples. "
+    "ω = 0 is the base. Where ω was searched, the one with the lowest distance was taken. Of what it gains here a "
     "little is due to the choice; the metrics of the generation are of other samples."
 )
 

@@ -12,7 +12,7 @@ from sc_loops.errors import InvalidValue, RunError
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.points import energy_distance
 from sc_loops.improving.neon import Neon
-from sc_loops.improving.search import find_metric, lowest, search
+from sc_loops.improving.search import curve_of, find_metric, lowest, recorded, search
 
 
 class Mean(Metric):
@@ -59,7 +59,8 @@ def images():
 
 def test_the_curve_is_what_is_measured_of_the_same_noise():
     model = Shifted()
-    curve = search(model, model.moved, [0.0, 0.5, 5.0, -1.0], 90, Mean(), "mean/x", DATA, synthesis())
+    found = search(model, model.moved, [0.0, 0.5, 5.0, -1.0], 90, Mean(), DATA, synthesis())
+    curve = curve_of(found, "mean/x")
     noise = torch.cat([c.x for c in synthesis().chunks(model, 90, "search")])
     assert list(curve) == [0.0, 0.5, 5.0, -1.0]
     assert math.isnan(curve.pop(5.0))
@@ -76,7 +77,43 @@ def test_pixels_are_measured_as_they_would_be_kept():
             return super().observe(samples)
 
     model = Shifted()
-    assert set(search(model, model.moved, [0.0], 10, Pixels(), "mean/x", images(), synthesis())) == {0.0}
+    assert set(search(model, model.moved, [0.0], 10, Pixels(), images(), synthesis())) == {0.0}
+
+
+class Brightened(Shifted):
+    """Images of noise, brightened."""
+
+    def sample(self, generator, n, condition=None):
+        return (0.3 * torch.randn(n, 1, 4, 4, generator=generator) + self.by).clamp(-1, 1)
+
+
+def test_precision_and_recall_are_those_of_the_same_samples():
+    """By hand: the share of points in a ball around one of the other kind that reaches to its k-th neighbour."""
+    data, k, n = images(), 3, 40
+    classifier = NearestMean(data)
+    classifier.prepare(None)
+    metric, key = find_metric(Evaluation(data, classifier, None, samples=n, neighbours=k), data, None)
+    model, omegas = Brightened(), [0.0, 0.4, -0.2]
+    row = recorded(search(model, model.moved, omegas, n, metric, data, synthesis()), key)
+    assert set(row) == {f"improvement/{q}/{w:g}" for q in ("search", "precision", "recall") for w in omegas}
+    real = classifier.features(data.test.as_float().x).double()
+    for omega in omegas:
+        with model.moved(omega):
+            x = torch.cat([chunk.x for chunk in synthesis().chunks(model, n, "search")])
+        kept = ((x + 1) * 127.5).round() / 127.5 - 1
+        fake = classifier.features(kept).double()
+        for quantity, points, centres in (("precision", fake, real), ("recall", real, fake)):
+            radii = torch.cdist(centres, centres).sort(dim=1).values[:, k]
+            within = (torch.cdist(points, centres) <= radii).any(dim=1)
+            assert row[f"improvement/{quantity}/{omega:g}"] == pytest.approx(float(within.double().mean()))
+    assert len({row[f"improvement/precision/{omega:g}"] for omega in omegas}) > 1
+
+
+def test_what_was_not_measured_is_nan_or_left_out():
+    found = {0.0: {"fid": 3.0, "precision/inception": 0.5, "precision_other": 9.0}, 1.0: {}, 2.5: {"fid": 2.0}}
+    row = recorded(found, "fid")
+    assert math.isnan(row.pop("improvement/search/1"))
+    assert row == {"improvement/search/0": 3.0, "improvement/search/2.5": 2.0, "improvement/precision/0": 0.5}
 
 
 def test_the_lowest_is_chosen_and_of_equals_the_one_nearest_to_the_base():

@@ -6,7 +6,7 @@ from tiny_flows import DATA, MixtureVelocity, drawn, evaluation, synthesis, trai
 
 from sc_loops import FlowMatching, NearestMean, Samples
 from sc_loops.errors import InvalidValue, RunError
-from sc_loops.improving.shares import chosen, composition, counts
+from sc_loops.improving.shares import chosen, composition, counts, total_variation
 from sc_loops.improving.sims import SIMS, Extrapolated
 
 GRID = torch.linspace(-10, 10, 2001, dtype=torch.float64)
@@ -144,6 +144,30 @@ def test_the_auxiliary_is_trained_on_the_composition(tmp_path):
         items, _ = sims.self_synthesised(model, synthesis())
     shares = knows.probabilities(items.x).argmax(dim=1).float().mean()
     assert float(shares) == pytest.approx(taken[1], abs=1e-6)
+
+
+def test_what_came_of_it_is_measured_of_the_improved_model(tmp_path):
+    """By hand: the classes of samples drawn with the auxiliary that was written."""
+    model, knows = trained(), classifier()
+    options = {"samples": 50, "steps": 4, "batch_size": 10, "omega": 2.0, "search_samples": 90}
+    sims = SIMS(DATA, knows, **options, shares=(0.3, 0.7))
+    row = sims.prepare(model, tmp_path / "s.safetensors", evaluation(), synthesis())
+    with sims.applied(model), model.averaged():
+        x = torch.cat([chunk.x for chunk in synthesis().chunks(model, 90, "improved shares")])
+    second = float(knows.probabilities(x).argmax(dim=1).double().mean())
+    assert row["improvement/improved_share/1"] == pytest.approx(second)
+    assert row["improvement/total_variation/improved"] == pytest.approx(abs(second - 0.7))
+    assert row["improvement/total_variation/base"] == pytest.approx(
+        abs(row["improvement/base_share/1"] - 0.7), abs=1e-6
+    )
+
+
+def test_total_variation():
+    p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.2, 0.3, 0.5])
+    largest = max(float((p - q)[[i for i in range(3) if mask >> i & 1]].sum()) for mask in range(8))
+    assert total_variation(p, q) == pytest.approx(largest)  # over all sets of classes, of their share
+    assert total_variation(p, p) == 0
+    assert total_variation(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])) == 1
 
 
 @pytest.mark.parametrize(
