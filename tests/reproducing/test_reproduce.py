@@ -134,7 +134,7 @@ def test_all_small_ones_are_run_and_those_that_fail_are_named(here, reproduce, m
     assert out.splitlines()[-1] == "1 of 4 claims are measured. Table: papers.md"
 
     told = rows(here)
-    assert told["it stays"].startswith("W₂ in generations 0, 3: (λ = 0) ")
+    assert told["it stays"].startswith("W₂ in generations 0, 3, by λ: (0) ")
     assert told["it stays"].endswith(". 2 seeds")
     assert told["of data that is not here"].startswith("not run: data.root ")
     assert "One run. 1 of 2 runs failed: " in told["of a stage that fails"]
