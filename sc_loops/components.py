@@ -103,7 +103,7 @@ def find(family: Any, name: str, where: str) -> Callable[..., Any]:
         raise UsageError(
             where,
             found=repr(name),
-            expected=f"a {family_name(family)}, or your own as 'package.module:Name'",
+            expected=f"{one_of(family)}, or your own as 'package.module:Name'",
             do=nearest(name, FAMILIES[family]),
         )
     try:
@@ -125,6 +125,12 @@ def find(family: Any, name: str, where: str) -> Callable[..., Any]:
             do=nearest(attribute, public),
         )
     return found
+
+
+def one_of(family: Any) -> str:
+    """``a reward``, ``an improvement``."""
+    name = family_name(family)
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def family_name(family: Any) -> str:

@@ -41,7 +41,7 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
         "real": loop.real,
         "mixing": loop.mixing,
         **({"sampling_bias": model.sampling_bias} if model.sampling_bias < 1 else {}),
-        **({"improvement": type(loop.improvement).__name__} if loop.improvement is not None else {}),
+        **({"improvement": loop.improvement.described()} if loop.improvement is not None else {}),
         **_curation(loop, model),
         **({"strength": corrections[0].strength} if len(loop.stages) == len(corrections) == 1 else {}),
         **(_gaussian_loop(loop, model, module.data) if module.data.kind == "points" and not loop.start else {}),

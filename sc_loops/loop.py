@@ -35,6 +35,7 @@ from sc_loops.improving.improvement import Improvement
 from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import check_training
+from sc_loops.models.moments import MomentModel
 from sc_loops.out_of_memory import explained
 from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
@@ -290,6 +291,7 @@ class SelfConsumingLoop(Callback):
         self._evaluation = self.evaluation or Evaluation(data, None, self.reward)
         check_training(model, self.first, self.later, self.keep, self.processes.world_size if self.processes else 1)
         check_mixing(self.mixing, model)
+        MomentModel.check(model, self.stages)
         self._shelf = Shelf(self.run, self.keep, self.generations)
         self._training_sets = TrainingSets.of(self, data, self._shelf.samples)
         self._synthesis(0).check(model)

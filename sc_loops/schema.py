@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sc_loops.components import FAMILIES, FUNCTIONS, family_name, find
+from sc_loops.components import FAMILIES, FUNCTIONS, find, one_of
 from sc_loops.errors import UsageError, blaming, nearest, within
 
 
@@ -198,7 +198,7 @@ def _check_component(family: Any, value: Any, where: str) -> dict[str, Any]:
         raise UsageError(
             where,
             found=repr(value),
-            expected=f"a {family_name(family)}: a section with a 'name'",
+            expected=f"{one_of(family)}: a section with a 'name'",
             do=nearest("", FAMILIES[family]),
         )
     target = find(family, section["name"], _join(where, "name"))
@@ -234,7 +234,7 @@ def _build_component(family: Any, value: dict[str, Any], context: dict[str, Any]
         raise UsageError(
             _join(where, "name"),
             found=f"{value['name']!r}, which makes a {type(component).__name__}",
-            expected=f"a {family_name(family)}, something that can be called",
+            expected=f"{one_of(family)}, something that can be called",
         )
     if inspect.isclass(family) and family not in FUNCTIONS and not isinstance(component, family):
         raise UsageError(
@@ -255,7 +255,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if hint in FAMILIES:
-        return f"a {family_name(hint)}: a section with a 'name'"
+        return f"{one_of(hint)}: a section with a 'name'"
     if get_args(hint):
         members = [m for m in get_args(hint) if m is not Ellipsis]
         fixed = get_origin(hint) is tuple and len(members) == len(get_args(hint))

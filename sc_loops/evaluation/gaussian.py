@@ -32,7 +32,8 @@ class GaussianDistance(Metric):
 
     Of a model with R > 1 replicas each is the mean over them, beside its standard error, as
     ``covariance_trace_error/gaussian``, and ``covariance_trace_median/gaussian`` is the median of their traces: where
-    a loop loses its variance, the mean is that of the few replicas that have not yet.
+    a loop loses its variance, the mean is that of the few replicas that have not yet. With ``accumulate_subsample``
+    replicas share which items are drawn, and the error does not tell of the scatter of that draw: use several seeds.
 
     Args:
         model: ``gaussian`` or ``kde``.

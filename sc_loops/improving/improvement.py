@@ -137,6 +137,10 @@ class Improvement(ABC):
             "omega": self._given if self._given is not None else searched,
         }
 
+    def described(self) -> str:
+        """In a few words, as ``SIMS, ω = 2``."""
+        return f"{type(self).__name__}, ω {'searched' if self._given is None else f'= {self._given:g}'}"
+
     # What the loop calls.
 
     def check(self, model: GenerativeModel, evaluation: Evaluation) -> None:

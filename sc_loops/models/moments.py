@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -32,6 +32,15 @@ class MomentModel(ClosedFormModel):
         expected = f"a divisor of {coordinates}, the coordinates of an item, which are R d for R replicas"
         require(divides, "replicas", replicas, expected, "for points of d dimensions set data.dimensions to R d")
         self._shape, self.replicas, self.dimensions = data.shape, replicas, coordinates // replicas
+
+    @staticmethod
+    def check(model: object, stages: Sequence[object]) -> None:
+        """Raise ``InvalidValue`` for replicas with stages: these see whole items, and would tie replicas together."""
+        replicas = model.replicas if isinstance(model, MomentModel) else 1
+        found = f"{len(stages)}, of a model with {replicas} replicas"
+        expected = "none: a stage sees all R d coordinates of an item, and would tie the replicas together"
+        do = "set model.replicas=1, and use several --seeds"
+        require(replicas == 1 or not stages, "stages", found, expected, do)
 
     @abstractmethod
     def moments(self) -> tuple[Tensor, Tensor]:

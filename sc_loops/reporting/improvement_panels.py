@@ -30,7 +30,7 @@ TEXT = (
 def improvement_panels(rows: Sequence[Row]) -> list[Drawn]:
     """The curves over ω of some generations, ω itself, and how far the classes are from the shares wanted of them."""
     words = {
-        "search": ("Search for ω", "Distance to held-out real data, which the search wants low"),
+        "search": ("Search for ω", "What the search wants low, by default a distance to held-out real data"),
         "precision": ("Precision over ω", "Share of samples that look real"),
         "recall": ("Recall over ω", "Share of real data that samples cover"),
     }

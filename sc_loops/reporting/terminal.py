@@ -262,6 +262,7 @@ def _cells(row: Row, previous: Row, generations: int, class_names: Sequence[str]
         cells.append(Cell(9, Text(f"{row['nfe']:>4.0f} nfe")))
     compared = [(3, "reward", "reward/mean"), (2, "e^r", "exp_reward/mean")]
     cells += [Cell(rank, _compared(name, row, previous, key)) for rank, name, key in compared if key in row]
+    cells += [Cell(3, _named("ω", row["improvement/omega"]))] if "improvement/omega" in row else []
     cells += _class_cell(row, class_names)
     distances = [("W2", k) for k in keys_of([row], "wasserstein_2")]
     distances += [("FD", k) for k in keys_of([row], "frechet_distance")]

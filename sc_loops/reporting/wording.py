@@ -68,7 +68,7 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "precision": ("precision", "share of samples that look real"),
     "recall": ("recall", "share of real data that the samples cover"),
     "improvement/omega": ("ω", "by which the model was extrapolated away from its auxiliary; 0 is the base"),
-    "improvement/search": ("distance at ω", "to held-out real data, of the samples by which ω was searched"),
+    "improvement/search": ("measured at ω", "what the search for ω wants low, by default a distance to real data"),
     "improvement/precision": ("precision at ω", "share of samples that look real, of those by which ω was searched"),
     "improvement/recall": ("recall at ω", "share of real data covered by the samples by which ω was searched"),
     "improvement/base_share": ("base's share of class", "share of a class in the base's samples"),

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from sc_loops import config, run_lock
+from sc_loops.components import FAMILIES
 from sc_loops.cores import usable_cores
-from sc_loops.errors import Complaint, RunError, UsageError, require
+from sc_loops.data.real import RealData
+from sc_loops.errors import Complaint, RunError, UsageError, nearest, require
 from sc_loops.reporting.wording import duration
 from sc_loops.reproducing.claims import Claim, Claims
 from sc_loops.reproducing.making import Maker, one_line
@@ -157,7 +159,7 @@ def roots_of(options: Sequence[str]) -> dict[str, Path]:
     """The folders that ``--data-root`` names, by the data set; under "" that for all others.
 
     Raises:
-        UsageError: one is no folder.
+        UsageError: one is no folder, or of no data set.
     """
     roots = {}
     for option in options:
@@ -166,6 +168,10 @@ def roots_of(options: Sequence[str]) -> dict[str, Path]:
         if not path.is_dir():
             found = "a file" if path.exists() else "nothing"
             raise UsageError(f"--data-root {option}", found=found, expected="a folder that holds data, as it is")
+        known = FAMILIES[RealData]
+        if equals and name not in known:
+            where, do = f"--data-root {option}", nearest(name, known)
+            raise UsageError(where, found=repr(name), expected="the name of a data set", do=do)
         roots[name if equals else ""] = path.resolve()
     return roots
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sc_loops import gaussian
+from sc_loops.cli import train
 from sc_loops.errors import InvalidValue
 from sc_loops.models.gaussian import Gaussian
 from sc_loops.samples import Samples
@@ -112,3 +113,12 @@ def test_what_is_impossible_is_refused(options: dict[str, Any], option: str) -> 
     with pytest.raises(InvalidValue) as caught:
         model(**options)
     assert caught.value.where == option
+
+
+def test_stages_are_refused_since_they_would_tie_replicas_together(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["--config", "mad_fully_synthetic", "data.dimensions=4", "model.replicas=2"]
+    stage = "loop.stages=[{name: correct, strength: 1.0, corrector: {name: ideal, target: {name: gaussian}}}]"
+    assert train([*command, stage, "--dry-run"]) == 2
+    assert "loop.stages" in capsys.readouterr().err
+    assert train([*command, "--dry-run"]) == 0

@@ -68,11 +68,11 @@ def test_the_section_is_on_the_page(tmp_path) -> None:
     page = write_report(run).read_text()
     for panel in section.panels:
         assert f"<h3>{panel.title}</h3>" in page
-    assert "distance at ω 0.25" in page  # a column of the table
+    assert "measured at ω 0.25" in page  # a column of the table
     assert "improving" in page  # a phase of the time
 
 
 def test_keys_have_words() -> None:
-    assert symbol("improvement/search/0.25") == "distance at ω 0.25"
+    assert symbol("improvement/search/0.25") == "measured at ω 0.25"
     assert symbol("improvement/base_share/3") == "base's share of class 3"
     assert meaning("improvement/total_variation/improved").startswith("total variation")

@@ -193,6 +193,7 @@ def test_long_ones_are_run_when_they_are_named(reproduce, no_crew) -> None:
         (["--only", "large"], "'large', of which nothing is run here"),
         (["--small", "--data-root", "nowhere"], "nothing"),
         (["--small", "--data-root", "mnist=claims.yaml"], "a file"),
+        (["--small", "--data-root", "mnits=."], "'mnits'"),
         (["--small", "--jobs", "0"], "0"),
         (["--small", "--output", "claims.yaml"], "FileExistsError"),
         (["--small", "--table", "nowhere/papers.md"], "no place for a file"),
