@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from sc_loops.reporting.history import Array
 
@@ -115,7 +115,9 @@ def stacked(
         axes.vlines(edges[1:-1], 0, bottom.max(), color="white", linewidth=1.2)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1 if share else (bottom.max() * 1.05 or 1))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(
+        FixedLocator(list(x)) if len(x) == 1 else MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
+    )
     axes.grid(False, axis="x")
     if share:
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
