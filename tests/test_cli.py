@@ -433,7 +433,9 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str], secon
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_a_run_that_the_same_command_continues(here, tiny, number: int, status: int) -> None:
     process = start("loop.later.steps=100000", "loop.log_every=10", "name=mine")
     try:

@@ -94,7 +94,8 @@ def test_a_run_whose_generations_were_held_goes_on_to_the_same_end(tmp_path) -> 
     assert rows(second) == rows(straight)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_real_signal_in_the_middle_changes_nothing(tmp_path, how: signal.Signals) -> None:
     straight = run_recipe(tmp_path / "straight", "loop.generations=250")
     command = [sys.executable, str(ROOT / "train.py"), *RECIPE, f"output={tmp_path / 'killed'}", "name=run"]

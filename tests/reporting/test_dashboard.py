@@ -227,7 +227,7 @@ def real_process(run: Path, failure: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess([], done.returncode, out.read_text(), err.read_text())
 
 
-@pytest.mark.parametrize("failure", ["SIGKILL", "SIGSTOP", "import"])
+@pytest.mark.parametrize("failure", ["SIGKILL", pytest.param("SIGSTOP", marks=pytest.mark.slow), "import"])
 def test_a_real_failure_is_one_line_and_exit_status_0(failure: str, tmp_path: Path) -> None:
     done = real_process(tmp_path / "run", failure)
     if failure == "SIGSTOP":
