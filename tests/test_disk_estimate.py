@@ -15,7 +15,7 @@ SMALL = ["loop.first={steps: 2}", "loop.later={steps: 2}", "wandb.mode=disabled"
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
-        ("mog_curated", ["loop.generations=2", "model.steps=2", "evaluation.samples=500"]),
+        ("mog_curated", ["loop.generations=2", "model.steps=2", "evaluation.samples=500", "data.size=5000"]),
         pytest.param("mog_curated", ["loop.generations=5", "loop.keep.last=1"], marks=pytest.mark.slow),
         pytest.param(
             "digits_curated", ["loop.generations=2", "classifier.epochs=1", "model.steps=1"], marks=pytest.mark.slow

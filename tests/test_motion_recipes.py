@@ -16,7 +16,9 @@ from sc_loops.motion.representation import encode
 from sc_loops.run import Run
 
 RECIPES = sorted(path.stem for path in config.RECIPES.glob("motion_*.yaml"))
-LIKE_OTHERS = ("motion_baseline", "motion_self_consuming", "motion_small_self_consuming")  # but for a line or two
+LIKE_OTHERS = (  # but for a line or two
+    *("motion_baseline", "motion_self_consuming", "motion_small_self_consuming", "motion_small_self_correction"),
+)
 SAMPLES, STEPS = 8, 3
 TINY = [
     f"batch_size={SAMPLES}",

@@ -37,7 +37,10 @@ TINY = [
 # (tests/test_points_loop_recipes.py) and MAD (tests/test_mad_mnist_recipes.py) have tests of their own.
 OF_THEIR_OWN = ("gaussian", "motion", "sims", "neon", "stability", "accumulate", "mad")
 CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", *OF_THEIR_OWN))]
-LIKE_OTHERS = ("cifar_confidence", "cifar_mixed", "cifar_ddpm_curated", "cifar_small_mixed")  # but for a line or two
+LIKE_OTHERS = (  # but for a line or two
+    *("cifar_confidence", "cifar_mixed", "cifar_ddpm_curated", "cifar_small_mixed"),
+    *("digits_confidence", "digits_mixed"),
+)
 
 # Of the image recipes: a narrow network on patches, and no Inception weights, which a test cannot download.
 NARROW = [
