@@ -58,6 +58,7 @@ def race(here: Path, kind: str, racers: int) -> list[tuple[str, subprocess.Popen
     return [(process.stdout.readline().strip(), process) for process in processes]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_of_racing_processes_one_gets_the_lock(tmp_path) -> None:
     results = race(tmp_path, "lock", 3)
     try:

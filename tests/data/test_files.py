@@ -62,6 +62,7 @@ def test_tensors_and_metadata_come_back(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(tmp_path) -> None:
     program = (
         "import sys, torch; from pathlib import Path; from sc_loops.data.files import write_tensors\n"
