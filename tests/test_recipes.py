@@ -38,7 +38,7 @@ TINY = [
 OF_THEIR_OWN = ("gaussian", "motion", "sims", "neon", "stability", "accumulate", "mad")
 CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", *OF_THEIR_OWN))]
 LIKE_OTHERS = (  # but for a line or two
-    *("cifar_confidence", "cifar_mixed", "cifar_ddpm_curated", "cifar_small_curated", "cifar_small_mixed"),
+    *("cifar_confidence", "cifar_mixed", "cifar_ddpm_curated", "cifar_small_mixed"),
     *("digits_confidence", "digits_mixed"),
 )
 
