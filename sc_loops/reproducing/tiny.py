@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from sc_loops.data.files import write_atomically
 from sc_loops.experiment import resolved_config
 
 GENERATIONS = 1
+MOST_RATIO = 2.0  # λ for which the samples below are enough
 SEEDS = 2
 
 # By the last part of a key: what is larger is cut to this.
@@ -52,7 +54,10 @@ def write_tiny(path: Path, recipe: str, overrides: Sequence[str]) -> None:
         UsageError: see ``config.load`` and ``schema.resolve``.
     """
     content = cut(resolved_config(recipe, overrides))
-    content["loop"]["samples"] = content["loop"].get("samples") or _MOST["samples"]
+    loop = content["loop"]
+    # Of fewer than λ n samples a pool is repeated, of which theory knows nothing.
+    many = MOST_RATIO < loop["synthetic_ratio"] < math.inf
+    loop["samples"] = loop.get("samples") or (None if many else _MOST["samples"])
     content |= {"name": None, "output": "runs", "wandb": {"mode": "disabled"}}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, config.to_yaml(content))
