@@ -66,10 +66,11 @@ class Improving:
         row: Row = {}
         if processes.rank == 0:
             row = improvement.prepare(model, path, synthesis.evaluation, how)
-        processes.meet()
-        missing = processes.local_rank == 0 and not improvement.is_made(model, path, how)
-        fetch(self._run.path, [str(path.relative_to(self._run.path))] * missing, processes)
-        processes.meet()  # the other processes of a node read what its first one fetched
+        if processes.world_size > 1:
+            processes.meet()
+            missing = processes.local_rank == 0 and not improvement.is_made(model, path, how)
+            fetch(self._run.path, [str(path.relative_to(self._run.path))] * missing, processes)
+            processes.meet()  # the other processes of a node read what its first one fetched
         if processes.rank > 0:
             row = improvement.prepare(model, path, synthesis.evaluation, how)
         return {**row, "seconds/improving": perf_counter() - started}
