@@ -69,8 +69,11 @@ class Samples:
 
     @staticmethod
     def concatenate(parts: Sequence[Samples]) -> Samples:
-        """The samples of all ``parts``, in order. All have a condition or none has; all the same columns."""
+        """The samples of all ``parts``, in order; of one part, that part itself. All have a condition or none has;
+        all have the same columns."""
         first = parts[0]
+        if len(parts) == 1:
+            return first
         condition = None if first.condition is None else torch.cat([p.condition for p in parts])  # type: ignore[misc]
         columns = {name: torch.cat([p.columns[name] for p in parts]) for name in first.columns}
         return Samples(torch.cat([p.x for p in parts]), condition, columns)

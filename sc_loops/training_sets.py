@@ -92,12 +92,13 @@ class TrainingSets:
         self, module: LoopDataModule, generation: int, model: GenerativeModel, training: Training, start: int
     ) -> None:
         """Have the next loader of ``module`` serve what ``generation`` trains on, from batch ``start`` on."""
-        train = self.real(generation).train
+        real = self.real(generation).train
         consumes = generation > 0 and self._synthetic_ratio > 0
+        drawn = self.memory.real(generation) if consumes else None
         module.begin_generation(
             generation,
-            real=train[self.memory.real(generation)] if consumes else train,
-            pool=self.memory.recall(generation) if consumes else None,
+            real=real if drawn is None else real[drawn],
+            pools=self.memory.recall(generation) if consumes else (),
             synthetic_ratio=self._synthetic_ratio,
             whole_pool=self.memory.whole,
             mixing=self._mixing,

@@ -43,7 +43,7 @@ def test_without_synthetic_data_it_is_plain_training_to_the_last_bit(tmp_path) -
     module = LoopDataModule(tiny_data(), batch_size=16)
     for generation, steps in enumerate([8, 5, 5, 5]):
         budget = Training(steps=steps)
-        module.begin_generation(generation, pool=None, synthetic_ratio=0.0, training=budget, seed=0)
+        module.begin_generation(generation, synthetic_ratio=0.0, training=budget, seed=0)
         for step, batch in enumerate(module.train_dataloader()):
             seed_global(0, "train", generation, step, 0)
             optimizer.zero_grad()
@@ -164,7 +164,7 @@ def test_a_generation_from_scratch_equals_a_fresh_model_on_the_same_pool(tmp_pat
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0, fused=True)
     module = LoopDataModule(tiny_data(), batch_size=16)
     pool, budget = Run(tmp_path).pool(0), Training(steps=10)
-    module.begin_generation(1, pool=pool.samples(), synthetic_ratio=1.0, training=budget, seed=0)
+    module.begin_generation(1, pools=[pool.samples()], synthetic_ratio=1.0, training=budget, seed=0)
     for step, batch in enumerate(module.train_dataloader()):
         seed_global(0, "train", 1, step, 0)
         optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -63,12 +64,12 @@ class Memory(ABC):
         return AccumulateSubsample(read, count, saves, real=real, sees_real=sees_real, seed=seed)
 
     @abstractmethod
-    def recall(self, generation: int) -> Samples:
-        """What ``generation`` (>= 1) trains on of the pools before it."""
+    def recall(self, generation: int) -> list[Samples]:
+        """What ``generation`` (>= 1) trains on of the pools before it, in one part or more."""
 
-    def real(self, generation: int) -> Tensor | slice:
-        """Which of the real items ``generation`` (>= 1) trains on."""
-        return slice(None)
+    def real(self, generation: int) -> Tensor | None:
+        """Which of the real items ``generation`` (>= 1) trains on; None is all."""
+        return None
 
     def needs(self, pool: int) -> bool:
         """Whether generations after the next one to train still read the samples of ``pool``."""
@@ -91,8 +92,8 @@ class Replace(Memory):
     def __init__(self, read: Reader) -> None:
         self._read = read
 
-    def recall(self, generation: int) -> Samples:
-        return self._read(generation - 1)
+    def recall(self, generation: int) -> list[Samples]:
+        return [self._read(generation - 1)]
 
 
 class Accumulate(Memory):
@@ -101,30 +102,34 @@ class Accumulate(Memory):
     Gerstgrasser et al. 2024 (arXiv 2404.01413): what was made in all generations so far, beside the real data. The
     samples are the first of a pool; a smaller pool is repeated evenly. What is trained on grows like n (1 + λ N),
     and becomes almost wholly synthetic, whatever λ > 0.
+
+    It is recalled pool by pool, in the same tensors every time, so that a model may know those that it has seen.
     """
 
     def __init__(self, read: Reader, count: int | None, saves: bool = False) -> None:
         self._read, self._count, self._saves = read, count, saves
-        self._samples: Samples | None = None
-        self._sizes: list[int] = []  # of what is remembered of the pools 0, 1, ...
+        self._pools: list[Samples] = []  # what is remembered of the pools 0, 1, ...
+        self._sizes: list[int] = []  # how much that is
 
-    def recall(self, generation: int) -> Samples:
-        end = sum(self._sizes_before(generation))
-        assert self._samples is not None
-        return self._samples[:end]
+    def recall(self, generation: int) -> list[Samples]:
+        self._sizes_before(generation)
+        return self._pools[:generation]
 
     def needs(self, pool: int) -> bool:
         return not (self._saves and pool < len(self._sizes))
 
     def state_dict(self) -> dict[str, Any]:
-        if self._samples is None or not self._saves:
+        if not self._pools or not self._saves:
             return {}
-        return {"x": self._samples.x, "condition": self._samples.condition, "sizes": self._sizes}
+        held = Samples.concatenate(self._pools)
+        return {"x": held.x, "condition": held.condition, "sizes": self._sizes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state:
             self._saves = True  # once that is so it stays so, since pools were deleted
-            self._samples, self._sizes = Samples(state["x"], state["condition"]), list(state["sizes"])
+            held, self._sizes = Samples(state["x"], state["condition"]), list(state["sizes"])
+            ends = itertools.accumulate(self._sizes)
+            self._pools = [held[end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
 
     def _sizes_before(self, generation: int) -> list[int]:
         """How many samples of each pool before ``generation`` there are to train on."""
@@ -134,9 +139,8 @@ class Accumulate(Memory):
 
     def _remember(self, pool: int) -> int:
         """Take up the newest pool; how many of its samples there are to train on."""
-        new = self._samples_of(pool)
-        self._samples = new if self._samples is None else Samples.concatenate([self._samples, new])
-        return len(new)
+        self._pools.append(self._samples_of(pool))
+        return len(self._pools[-1])
 
     def _samples_of(self, pool: int) -> Samples:
         read = self._read(pool)
@@ -168,9 +172,9 @@ class AccumulateSubsample(Accumulate):
         super().__init__(read, count, saves)
         self._drawn, self._real, self._seed = real, real if sees_real else 0, seed
 
-    def recall(self, generation: int) -> Samples:
+    def recall(self, generation: int) -> list[Samples]:
         drawn = self._positions(generation)
-        return self._at(generation, drawn[drawn >= self._real] - self._real)
+        return [self._at(generation, drawn[drawn >= self._real] - self._real)]
 
     def real(self, generation: int) -> Tensor:
         drawn = self._positions(generation)
@@ -184,13 +188,12 @@ class AccumulateSubsample(Accumulate):
 
     def _at(self, generation: int, positions: Tensor) -> Samples:
         """The samples at ``positions`` among those of the pools."""
-        if self._saves:
-            return super().recall(generation)[positions]
         ends = torch.tensor(self._sizes_before(generation)).cumsum(0)
         pools = torch.searchsorted(ends, positions, right=True)
         starts = torch.cat([ends.new_zeros(1), ends])
         hit = pools.unique().tolist() or [0]
-        return Samples.concatenate([self._samples_of(j)[positions[pools == j] - starts[j]] for j in hit])
+        pool_of = self._pools.__getitem__ if self._saves else self._samples_of
+        return Samples.concatenate([pool_of(j)[positions[pools == j] - starts[j]] for j in hit])
 
     def _remember(self, pool: int) -> int:
         if self._saves:
@@ -213,7 +216,7 @@ class Fading(Memory):
         self._samples: Samples | None = None
         self._pool, self._rank, self._size = (torch.empty(0, dtype=torch.int64) for _ in range(3))
 
-    def recall(self, generation: int) -> Samples:
+    def recall(self, generation: int) -> list[Samples]:
         if self._known > generation:
             self._known, self._samples = 0, None
         while self._known < generation:
@@ -223,7 +226,7 @@ class Fading(Memory):
         assert self._samples is not None
         self._samples = self._samples[kept]
         self._pool, self._rank, self._size = self._pool[kept], self._rank[kept], self._size[kept]
-        return self._samples
+        return [self._samples]
 
     def needs(self, pool: int) -> bool:
         return not (self._saves and pool < self._known)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -76,37 +77,60 @@ def synthetic_count(real: int, synthetic_ratio: float) -> int:
     return math.floor(Fraction(str(synthetic_ratio)) * real)
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What one generation trains on.
+
+    Attributes:
+        parts: the real items, if there are any, and then synthetic ones, in one part or more.
+        real_items, synthetic_items: how many there are of each.
+    """
+
+    parts: list[Samples]
+    real_items: int
+    synthetic_items: int
+
+    def __len__(self) -> int:
+        return self.real_items + self.synthetic_items
+
+    @property
+    def items(self) -> Samples:
+        """Those of all parts, in order."""
+        return Samples.concatenate(self.parts)
+
+
 def mix(
     real: Samples,
-    pool: Samples | None,
+    pools: Sequence[Samples] = (),
     *,
     synthetic_ratio: float,
     whole_pool: bool = False,
     mixing: Mixing = "count",
     generator: torch.Generator,
-) -> tuple[Samples, int, int]:
-    """The mixture of one generation, with the number of real and of synthetic items in it.
+) -> Mixture:
+    """The mixture of one generation.
 
-    λ = 0 (or no pool) is the real items alone, λ = inf the pool alone. For a finite λ the floor(λ n) synthetic
-    items are drawn from the pool without replacement; a smaller pool is repeated evenly. With ``whole_pool`` it is
-    taken as it is, which is for memories that grow. So it is with the mixing ``weight``, where items have a column
+    λ = 0 (or no pools) is the real items alone, λ = inf the pools alone. For a finite λ the floor(λ n) synthetic
+    items are drawn from the pools without replacement; fewer are repeated evenly. With ``whole_pool`` they are
+    taken as they are, which is for memories that grow. So it is with the mixing ``weight``, where items have a column
     ``weight``: see ``loss_weights``.
     """
-    if pool is None or synthetic_ratio == 0:
-        return real, len(real), 0
+    if not pools or synthetic_ratio == 0:
+        return Mixture([real], len(real), 0)
+    synthetic = sum(map(len, pools))
     if synthetic_ratio == math.inf:
-        return pool, 0, len(pool)
-    require(
-        pool.x.dtype == real.x.dtype, "data", f"{real.x.dtype}, with a pool of {pool.x.dtype}", "one type of both"
-    )
+        return Mixture(list(pools), 0, synthetic)
+    kinds = {pool.x.dtype for pool in pools}
+    require(kinds == {real.x.dtype}, "data", f"{real.x.dtype}, with pools of {kinds}", "one type of both")
     if not (whole_pool or mixing == "weight"):
-        pool = pool[_drawn(len(pool), synthetic_count(len(real), synthetic_ratio), generator)]
-    both_conditioned = real.condition is not None and pool.condition is not None
-    parts = [Samples(s.x, s.condition if both_conditioned else None) for s in (real, pool)]
-    mixture = Samples.concatenate(parts)
+        synthetic, there = synthetic_count(len(real), synthetic_ratio), synthetic
+        pools = [Samples.concatenate(pools)[_drawn(there, synthetic, generator)]]
+    conditioned = all(s.condition is not None for s in (real, *pools))
+    parts = [Samples(s.x, s.condition if conditioned else None) for s in (real, *pools)]
     if mixing == "weight":
-        mixture = mixture.with_columns(weight=loss_weights(len(real), len(pool), synthetic_ratio))
-    return mixture, len(real), len(pool)
+        weights = loss_weights(len(real), synthetic, synthetic_ratio).split([len(part) for part in parts])
+        parts = [part.with_columns(weight=weight) for part, weight in zip(parts, weights, strict=True)]
+    return Mixture(parts, len(real), synthetic)
 
 
 def loss_weights(real: int, synthetic: int, synthetic_ratio: float) -> Tensor:
@@ -131,7 +155,40 @@ def _drawn(n: int, count: int, generator: torch.Generator) -> Tensor:
     return torch.cat([order.repeat(copies), order[:rest]])
 
 
-class MixtureLoader:
+class _Loader(ABC):
+    """What a trainer iterates over. It warns of loaders that cannot be resumed unless they have a state; these need
+    none, since the loop's own says how many steps were done, and its data module starts the loader there."""
+
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:  # noqa: B027 (nothing to load)
+        pass
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of batches."""
+
+
+class AllAtOnce(_Loader):
+    """One batch, of all items: the parts of ``mixture``, as they are.
+
+    Args:
+        mixture: what is trained on.
+        start: 1 leaves the batch out, since it was trained on before an interruption.
+    """
+
+    def __init__(self, mixture: Mixture, start: int = 0) -> None:
+        self._batches = [mixture.parts][start:]
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[list[Samples]]:
+        return iter(self._batches)
+
+
+class MixtureLoader(_Loader):
     """Batches of one generation, taken from tensors by index. Any number of iterations gives the same batches.
 
     The items' order is a fresh permutation for every pass, a pure function of (seed, generation, pass). The
@@ -186,15 +243,6 @@ class MixtureLoader:
         numbered = itertools.islice(enumerate(self._batches()), self._start, None)
         batches = (self._batch(step, index) for step, index in numbered)
         return batches if self._pairing is None else one_ahead(batches)
-
-    # Lightning warns of loaders that cannot be resumed unless they have these two. Here there is nothing to remember:
-    # the loop's own state says how many steps were done, and its data module starts the loader there.
-
-    def state_dict(self) -> dict[str, int]:
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        pass
 
     def _batches(self) -> Iterator[Tensor]:
         """The positions of each global batch, ``(batch_size,)``."""

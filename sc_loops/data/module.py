@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning import LightningDataModule, Trainer
 
-from sc_loops.data.mixture import Mixing, MixtureLoader, Training, mix
+from sc_loops.data.mixture import AllAtOnce, Mixing, MixtureLoader, Training, mix
 from sc_loops.data.real import RealData
 from sc_loops.errors import UsageError, require
 from sc_loops.randomness import generator_for
@@ -24,7 +26,7 @@ class LoopDataModule(LightningDataModule):
         super().__init__()
         require(1 <= batch_size <= 10**7, "batch_size", batch_size, "an integer in 1..10000000")
         self.data, self.batch_size = data, batch_size
-        self.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
+        self.begin_generation(0, synthetic_ratio=0.0, training=Training(passes=1), seed=seed)
 
     @staticmethod
     def of(trainer: Trainer) -> LoopDataModule:
@@ -46,7 +48,7 @@ class LoopDataModule(LightningDataModule):
         self,
         generation: int,
         *,
-        pool: Samples | None,
+        pools: Sequence[Samples] = (),
         synthetic_ratio: float,
         training: Training,
         seed: int,
@@ -61,34 +63,38 @@ class LoopDataModule(LightningDataModule):
         paired with noise by ``pairing`` if there is one.
 
         Args:
-            pool: the synthetic samples, of which floor(λ n) are drawn, or with ``whole_pool`` all are taken.
+            pools: the synthetic samples, of which floor(λ n) are drawn, or with ``whole_pool`` all are taken.
             real: the real items of this generation; by default those of ``data``.
             mixing: keep λ by the ``count`` of items, or by the ``weight`` of their losses.
-            at_once: all items are one batch, in every process, and there is one step.
+            at_once: all items are one batch, in every process, and there is one step. Unless they are flipped the
+                batch is a list of them, in parts.
         """
         self._seed, self._generation, self._start = seed, generation, start
         self._pairing, self._at_once = pairing, at_once
-        self.items, self.real_items, self.synthetic_items = mix(
+        self._mixture = mix(
             self.data.train if real is None else real,
-            pool,
+            pools,
             synthetic_ratio=synthetic_ratio,
             whole_pool=whole_pool,
             mixing=mixing,
             generator=generator_for(seed, "mixture", generation),
         )
-        batch = len(self.items) if at_once else self.batch_size
-        self.steps = training.optimizer_steps(len(self.items), batch)
+        self.real_items, self.synthetic_items = self._mixture.real_items, self._mixture.synthetic_items
+        batch = len(self._mixture) if at_once else self.batch_size
+        self.steps = training.optimizer_steps(len(self._mixture), batch)
         self.items_seen = self.steps * batch
         self._flips = training.horizontal_flips
         images = len(self.data.shape) == 3
         require(images or not self._flips, "horizontal_flips", True, "false: these are no images")
 
-    def train_dataloader(self) -> MixtureLoader:
-        trainer = None if self._at_once else self.trainer
-        weights = {name: column for name, column in self.items.columns.items() if name == "weight"}
+    def train_dataloader(self) -> AllAtOnce | MixtureLoader:
+        if self._at_once and not self._flips:
+            return AllAtOnce(self._mixture, self._start)
+        trainer, items = None if self._at_once else self.trainer, self._mixture.items
+        weights = {name: column for name, column in items.columns.items() if name == "weight"}
         return MixtureLoader(
-            Samples(self.items.x, self.items.condition, weights),
-            batch_size=len(self.items) if self._at_once else self.batch_size,
+            Samples(items.x, items.condition, weights),
+            batch_size=len(items) if self._at_once else self.batch_size,
             steps=self.steps,
             seed=self._seed,
             generation=self._generation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -29,10 +30,16 @@ class ClosedFormModel(GenerativeModel):
     def fit(self, items: Samples) -> None:
         """Fit the model to ``items``, from scratch: what was fitted before does not matter."""
 
-    def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
-        items = batch.as_float()
+    def fit_parts(self, parts: Sequence[Samples]) -> Tensor:
+        """Fit the model to the items of all ``parts``, from scratch; the loss on them. A model that need not see them
+        together may override this, and know parts that it has seen by their tensors."""
+        items = Samples.concatenate(parts)
         self.fit(items)
         return self.loss(items)
+
+    def training_step(self, batch: Samples | list[Samples], batch_idx: int) -> Tensor:
+        parts = batch if isinstance(batch, list) else [batch]
+        return self.fit_parts([part.as_float() for part in parts])
 
     def configure_optimizers(self) -> Any:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.moments import MomentModel
+from sc_loops.models.running_moments import RunningMoments
 from sc_loops.models.weighting import weighted_mean
 from sc_loops.samples import Samples
 
@@ -50,6 +52,7 @@ class Gaussian(MomentModel):
         require(0 <= regularisation < math.inf, "regularisation", regularisation, "a number >= 0")
         require(0 < sampling_bias <= 1, "sampling_bias", sampling_bias, "b in (0, 1], where 1 is none")
         self.regularisation, self.sampling_bias, self.unbiased = regularisation, sampling_bias, unbiased
+        self._seen = RunningMoments()
         groups = () if replicas == 1 else (replicas,)
         self.register_buffer("mean", torch.zeros(*groups, self.dimensions, dtype=torch.float64))
         identity = torch.eye(self.dimensions, dtype=torch.float64)
@@ -60,9 +63,19 @@ class Gaussian(MomentModel):
         return self.mean.view(-1, d), self.covariance.view(-1, d, d)
 
     def fit(self, items: Samples) -> None:
-        fits = [self._fitted(x, items.columns.get("weight")) for x in self._each(items.x)]
-        mean, covariance = (torch.stack(parts) for parts in zip(*fits, strict=True))
-        self.mean, self.covariance = mean.view_as(self.mean), covariance.view_as(self.covariance)
+        weight = items.columns.get("weight")
+        if weight is None:
+            self._fit([items.x[:]])  # another tensor: this one may have been changed in place since it was seen
+        else:
+            fits = [self._weighted(x, weight) for x in self._each(items.x)]
+            self._set(*(torch.stack(parts) for parts in zip(*fits, strict=True)))
+
+    def fit_parts(self, parts: Sequence[Samples]) -> Tensor:
+        """Of items without weights only those of new parts are looked at, for the moments tell the loss too."""
+        if parts[0].columns:
+            return super().fit_parts(parts)
+        biased = self._fit([part.x for part in parts])
+        return torch.stack([_expected_nats(*one) for one in zip(biased, self.moments()[1], strict=True)]).mean()
 
     def loss(self, batch: Samples) -> Tensor:
         """The mean negative log-likelihood, in nats."""
@@ -77,26 +90,39 @@ class Gaussian(MomentModel):
         parts = zip(self.moments()[0], self._each(noise), factors, strict=True)
         return torch.cat([mean + z @ factor.T for mean, z, factor in parts], dim=1).float().view(n, *self._shape)
 
-    def _fitted(self, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _fit(self, parts: Sequence[Tensor]) -> Tensor:
+        """Fit the model to all ``parts``; their biased covariance ``(R, d, d)``."""
+        n, mean, scatter = self._seen.of(parts, self._each)
+        self._set(mean.clone(), scatter / (max(1, n - 1) if self.unbiased else n))
+        return scatter / n
+
+    def _set(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take over ``mean (R, d)`` and ``covariance (R, d, d)``, and regularise."""
+        covariance.diagonal(dim1=-2, dim2=-1).add_(self.regularisation)
+        self.mean, self.covariance = mean.view_as(self.mean), covariance.view_as(self.covariance)
+
+    def _weighted(self, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The mean ``(d,)`` and the covariance ``(d, d)`` of ``x (N, d)``."""
-        if weight is None:
-            mean, n = x.mean(dim=0), len(x)
-            centred = x - mean
-            covariance = centred.T @ centred / (max(1, n - 1) if self.unbiased else n)
-        else:
-            share = (weight.double() / weight.double().sum())[:, None]
-            mean = (share * x).sum(dim=0)
-            centred = x - mean
-            covariance = (share * centred).T @ centred
-            if self.unbiased:
-                covariance /= 1 - share.square().sum()
-        covariance.diagonal().add_(self.regularisation)
-        return mean, covariance
+        share = (weight.double() / weight.double().sum())[:, None]
+        mean = (share * x).sum(dim=0)
+        centred = x - mean
+        covariance = (share * centred).T @ centred
+        return mean, covariance / (1 - share.square().sum()) if self.unbiased else covariance
 
 
 def _nats(x: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """``(N,)``, the negative log-likelihoods of ``x (N, d)``."""
     factor = torch.linalg.cholesky(covariance)
     z = torch.linalg.solve_triangular(factor, (x - mean).T, upper=False)
-    constant = len(mean) * math.log(2 * math.pi) / 2
-    return z.square().sum(dim=0) / 2 + factor.diagonal().log().sum() + constant
+    return z.square().sum(dim=0) / 2 + _nats_of_the_mean(factor)
+
+
+def _expected_nats(scatter: Tensor, covariance: Tensor) -> Tensor:
+    """The mean negative log-likelihood of items with the mean of the model and the biased covariance ``scatter``."""
+    factor = torch.linalg.cholesky(covariance)
+    return torch.cholesky_solve(scatter, factor).trace() / 2 + _nats_of_the_mean(factor)
+
+
+def _nats_of_the_mean(factor: Tensor) -> Tensor:
+    """The negative log-likelihood of the mean of a Gaussian, whose covariance has the Cholesky ``factor (d, d)``."""
+    return factor.diagonal().log().sum() + len(factor) * math.log(2 * math.pi) / 2

@@ -188,7 +188,7 @@ def test_memory_itself_keeps_as_many(memory: MemoryPolicy) -> None:
     table = kept_of_pools(memory, kept=25, generations=40)
     remembered = Memory.of(memory, lambda pool: Samples(torch.full((25, 1), float(pool))), 50, 0.5)
     for t in range(1, 41):
-        pools = remembered.recall(t).x.flatten().long()
+        pools = Samples.concatenate(remembered.recall(t)).x.flatten().long()
         assert torch.bincount(pools, minlength=40).tolist() == table[t].tolist()
 
 

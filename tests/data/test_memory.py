@@ -28,23 +28,27 @@ def known(found: Samples) -> set[tuple[int, int]]:
     return {(int(number), int(rank)) for number, rank in found.x.tolist()}
 
 
+def recalled(memory: Memory, generation: int) -> Samples:
+    return Samples.concatenate(memory.recall(generation))
+
+
 def test_fading_keeps_what_the_public_code_keeps() -> None:
     memory = Memory.of("fading", pool, 50, 0.5)
     for generation in (1, 2, 3, 7, 60):
-        found = memory.recall(generation)
+        found = recalled(memory, generation)
         assert known(found) == published(generation)
         assert len(found) == len(published(generation))
 
 
 def test_generation_500_of_the_paper_trains_on_6025_synthetic_points() -> None:
-    assert len(Memory.of("fading", pool, 50, 0.5).recall(500)) == 6025
+    assert len(recalled(Memory.of("fading", pool, 50, 0.5), 500)) == 6025
 
 
 def test_fading_goes_on_from_its_state_without_the_old_pools() -> None:
     straight = Fading(pool, 25)
-    wanted = [straight.recall(t) for t in range(1, 13)][-1]
+    wanted = [recalled(straight, t) for t in range(1, 13)][-1]
     first = Fading(pool, 25, saves=True)
-    first.recall(9)
+    recalled(first, 9)
 
     def only_new(number: int) -> Samples:
         assert number >= 9
@@ -52,22 +56,22 @@ def test_fading_goes_on_from_its_state_without_the_old_pools() -> None:
 
     second = Fading(only_new, 25)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(second.recall(12).x, wanted.x)
+    assert torch.equal(recalled(second, 12).x, wanted.x)
 
 
 def test_pools_that_lost_samples_give_what_they_have() -> None:
     memory = Fading(lambda number: pool(number, size=10), 25)
-    assert known(memory.recall(4)) == {(j, a) for j in range(4) for a in range(min(10, (j + 1) * 25 // 4))}
+    assert known(recalled(memory, 4)) == {(j, a) for j in range(4) for a in range(min(10, (j + 1) * 25 // 4))}
 
 
 def test_infinite_ratio_fades_by_the_size_of_each_pool() -> None:
     memory = Memory.of("fading", lambda number: pool(number, size=8), 50, math.inf)
-    assert known(memory.recall(4)) == {(j, a) for j in range(4) for a in range((j + 1) * 8 // 4)}
+    assert known(recalled(memory, 4)) == {(j, a) for j in range(4) for a in range((j + 1) * 8 // 4)}
 
 
 def test_replace_remembers_the_newest() -> None:
     memory = Memory.of("replace", pool, 50, 0.5)
-    assert torch.equal(memory.recall(7).x, pool(6).x)
+    assert torch.equal(recalled(memory, 7).x, pool(6).x)
     assert not memory.needs(5)
 
 
@@ -82,7 +86,7 @@ def test_an_unknown_policy() -> None:
 def test_accumulate_trains_on_floor_lambda_n_of_every_pool() -> None:
     memory = Memory.of("accumulate", pool, 41, 0.5)
     for generation in (1, 2, 7):
-        found = memory.recall(generation)
+        found = recalled(memory, generation)
         assert known(found) == {(j, a) for j in range(generation) for a in range(20)}
         assert len(found) == 20 * generation
     assert memory.whole
@@ -90,18 +94,18 @@ def test_accumulate_trains_on_floor_lambda_n_of_every_pool() -> None:
 
 
 def test_accumulate_repeats_a_smaller_pool_evenly_and_takes_the_whole_of_each_for_infinity() -> None:
-    found = Memory.of("accumulate", lambda number: pool(number, size=8), 41, 0.5).recall(2)
+    found = recalled(Memory.of("accumulate", lambda number: pool(number, size=8), 41, 0.5), 2)
     counts = torch.bincount(found.x[:, 1].long())
     assert len(found) == 40
     assert set(counts.tolist()) == {4, 6}  # in each of two pools 2 or 3 times
     endless = Memory.of("accumulate", lambda number: pool(number, size=number + 3), 41, math.inf)
-    assert known(endless.recall(3)) == {(j, a) for j in range(3) for a in range(j + 3)}
+    assert known(recalled(endless, 3)) == {(j, a) for j in range(3) for a in range(j + 3)}
 
 
 def test_by_weight_whole_pools_accumulate_and_fade() -> None:
-    accumulated = Memory.of("accumulate", pool, 50, 0.1, mixing="weight").recall(3)
+    accumulated = recalled(Memory.of("accumulate", pool, 50, 0.1, mixing="weight"), 3)
     assert len(accumulated) == 3 * 25
-    assert known(Memory.of("fading", pool, 50, 0.1, mixing="weight").recall(3)) == published(3)
+    assert known(recalled(Memory.of("fading", pool, 50, 0.1, mixing="weight"), 3)) == published(3)
 
 
 @pytest.mark.parametrize("policy", get_args(MemoryPolicy))
@@ -109,6 +113,14 @@ def test_without_synthetic_data_no_memory_needs_a_pool(policy: MemoryPolicy) -> 
     memory = Memory.of(policy, pool, 50, 0.0)
     assert not memory.needs(0)
     assert memory.state_dict() == {}
+
+
+def test_what_accumulates_is_the_same_tensors_every_time() -> None:
+    """So that a model may know what it has seen."""
+    memory = Memory.of("accumulate", pool, 50, 0.5, True)
+    before = memory.recall(3)
+    assert all(a is b for a, b in zip(before, memory.recall(5), strict=False))
+    assert [len(part) for part in memory.recall(5)] == [25] * 5
 
 
 # A subsample of what accumulates (Kazdan et al. 2024).
@@ -121,7 +133,7 @@ def subsample(seed: int, read: Callable[[int], Samples] = pool, ratio: float = 0
 def drawn(memory: Memory, generation: int, real: int = 50) -> list[tuple[int, int]]:
     """The items by (pool, rank); real ones are of pool -1. Raises where one was drawn twice."""
     positions = torch.arange(real)[memory.real(generation)]
-    found = [(-1, int(i)) for i in positions] + [(int(j), int(a)) for j, a in memory.recall(generation).x]
+    found = [(-1, int(i)) for i in positions] + [(int(j), int(a)) for j, a in recalled(memory, generation).x]
     assert len(set(found)) == len(found)
     return found
 
@@ -155,8 +167,8 @@ def test_the_subsample_is_of_what_accumulate_trains_on() -> None:
     """All of it, where it is not more than n: with an infinite ratio, of the pools alone."""
     endless = subsample(0, lambda number: pool(number, size=9), math.inf, real=40)
     assert endless.real(1).tolist() == []
-    assert known(endless.recall(4)) == {(j, a) for j in range(4) for a in range(9)}
-    assert len(endless.recall(9)) == 40
+    assert known(recalled(endless, 4)) == {(j, a) for j in range(4) for a in range(9)}
+    assert len(recalled(endless, 9)) == 40
 
 
 def test_pools_on_disk_are_read_one_by_one_and_held_ones_not_again() -> None:
@@ -182,7 +194,7 @@ def test_a_memory_goes_on_from_its_state_without_the_old_pools(policy: MemoryPol
     straight = Memory.of(policy, pool, 50, ratio, seed=2)
     first = Memory.of(policy, pool, 50, ratio, True, seed=2)
     for generation in range(1, 6):
-        first.recall(generation)
+        recalled(first, generation)
 
     def only_new(number: int) -> Samples:
         assert number >= 5
@@ -190,7 +202,7 @@ def test_a_memory_goes_on_from_its_state_without_the_old_pools(policy: MemoryPol
 
     second = Memory.of(policy, only_new, 50, ratio, seed=2)  # the run no longer holds pools in memory
     second.load_state_dict(first.state_dict())
-    assert torch.equal(second.recall(8).x, straight.recall(8).x)
+    assert torch.equal(recalled(second, 8).x, recalled(straight, 8).x)
     assert torch.equal(torch.arange(50)[second.real(8)], torch.arange(50)[straight.real(8)])
     assert isinstance(second, Accumulate)
     assert not second.needs(7)
@@ -201,7 +213,7 @@ def test_conditions_come_along() -> None:
         return Samples(pool(number).x, torch.full((25,), number))
 
     for policy in ("accumulate", "accumulate_subsample"):
-        found = Memory.of(policy, labelled, 50, 0.5).recall(3)  # type: ignore[arg-type]
+        found = recalled(Memory.of(policy, labelled, 50, 0.5), 3)  # type: ignore[arg-type]
         assert found.condition is not None
         assert torch.equal(found.condition, found.x[:, 0].long())
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sc_loops.data.mixture import MixtureLoader, Training, loss_weights, mix, one_ahead, synthetic_count
+from sc_loops.data.mixture import Mixture, MixtureLoader, Training, loss_weights, mix, one_ahead, synthetic_count
 from sc_loops.errors import InvalidValue
 from sc_loops.randomness import generator_for
 from sc_loops.samples import Samples
@@ -19,10 +19,10 @@ def items(n: int, start: int = 0) -> Samples:
     return Samples(torch.arange(start, start + n, dtype=torch.float32)[:, None])
 
 
-def mixed(real: int, pool: int, synthetic_ratio: float) -> tuple[Samples, int, int]:
-    return mix(
-        items(real), items(pool, 1000), synthetic_ratio=synthetic_ratio, generator=generator_for(0, "mixture", 1)
-    )
+def mixed(real: int, pool: int, synthetic_ratio: float, parts: int = 1) -> Mixture:
+    """Of a pool, or of as many as ``parts`` of it."""
+    pools = [items(pool, 1000)[part] for part in torch.arange(pool).tensor_split(parts)]
+    return mix(items(real), pools, synthetic_ratio=synthetic_ratio, generator=generator_for(0, "mixture", 1))
 
 
 def test_counts_are_exact_in_decimal() -> None:
@@ -35,17 +35,19 @@ def test_counts_are_exact_in_decimal() -> None:
     ("ratio", "real", "synthetic"), [(0.0, 40, 0), (0.5, 40, 20), (2.0, 40, 80), (math.inf, 0, 30)]
 )
 def test_a_pass_holds_n_plus_floor_lambda_n(ratio: float, real: int, synthetic: int) -> None:
-    mixture, real_items, synthetic_items = mixed(40, 30, ratio)
-    assert (real_items, synthetic_items) == (real, synthetic)
-    values = mixture.x.flatten()
+    mixture = mixed(40, 30, ratio)
+    assert (mixture.real_items, mixture.synthetic_items) == (real, synthetic)
+    values = mixture.items.x.flatten()
+    assert len(mixture) == len(values)
+    assert torch.equal(mixed(40, 30, ratio, parts=3).items.x, mixture.items.x)
     assert int((values < 1000).sum()) == real
     assert int((values >= 1000).sum()) == synthetic
 
 
 def test_synthetic_items_are_drawn_without_replacement_and_repeated_evenly() -> None:
-    few = mixed(40, 30, 0.5)[0].x.flatten()
+    few = mixed(40, 30, 0.5).items.x.flatten()
     assert len(few[few >= 1000].unique()) == 20
-    many = mixed(40, 30, 2.0)[0].x.flatten()
+    many = mixed(40, 30, 2.0).items.x.flatten()
     counts = torch.bincount((many[many >= 1000] - 1000).long(), minlength=30)
     assert set(counts.tolist()) == {2, 3}
 
@@ -53,10 +55,10 @@ def test_synthetic_items_are_drawn_without_replacement_and_repeated_evenly() -> 
 def test_a_condition_survives_only_if_both_sides_have_one() -> None:
     labelled = Samples(torch.zeros(4, 1), torch.ones(4, dtype=torch.int64))
     generator = generator_for(0, "mixture", 1)
-    both = mix(labelled, labelled, synthetic_ratio=1.0, generator=generator)[0]
+    both = mix(labelled, [labelled], synthetic_ratio=1.0, generator=generator).items
     assert both.condition is not None
     assert both.condition.tolist() == [1] * 8
-    assert mix(labelled, items(4), synthetic_ratio=1.0, generator=generator)[0].condition is None
+    assert mix(labelled, [items(4)], synthetic_ratio=1.0, generator=generator).items.condition is None
 
 
 # λ by the weights of losses.
@@ -74,10 +76,10 @@ def test_weights_have_the_totals_of_the_theory_and_mean_one(ratio: float, real: 
 
 def test_the_whole_pool_is_trained_on_where_weights_keep_the_ratio() -> None:
     generator = generator_for(0, "mixture", 1)
-    mixture, real, synthetic = mix(
-        items(40), items(30, 1000), synthetic_ratio=0.1, mixing="weight", generator=generator
-    )
-    assert (real, synthetic) == (40, 30)
+    found = mix(items(40), items(30, 1000).split(20), synthetic_ratio=0.1, mixing="weight", generator=generator)
+    assert (found.real_items, found.synthetic_items) == (40, 30)
+    mixture = found.items
+    assert torch.equal(mixture.columns["weight"], loss_weights(40, 30, 0.1))
     assert sorted(mixture.x.flatten().tolist()) == [*range(40), *range(1000, 1030)]
     heavy = mixture.columns["weight"] > 1
     assert torch.equal(heavy, mixture.x.flatten() < 1000)
@@ -86,7 +88,9 @@ def test_the_whole_pool_is_trained_on_where_weights_keep_the_ratio() -> None:
 @pytest.mark.parametrize("ratio", [0.0, math.inf])
 def test_there_are_no_weights_where_all_items_are_of_one_kind(ratio: float) -> None:
     by_weight, by_count = (
-        mix(items(40), items(30), synthetic_ratio=ratio, mixing=mixing, generator=generator_for(0, "mixture", 1))[0]
+        mix(
+            items(40), [items(30)], synthetic_ratio=ratio, mixing=mixing, generator=generator_for(0, "mixture", 1)
+        ).items
         for mixing in ("weight", "count")
     )
     assert by_weight.columns == {}

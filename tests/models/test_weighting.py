@@ -42,9 +42,9 @@ def test_the_minimum_is_the_weighted_least_squares_of_the_theory(ratio: float) -
         torch.randn(n, 2, generator=generator, dtype=torch.float64) + shift for n, shift in ((50, 0), (130, 2))
     )
     found = mix(
-        Samples(real.float()), Samples(pool.float()), synthetic_ratio=ratio, mixing="weight", generator=generator
+        Samples(real.float()), [Samples(pool.float())], synthetic_ratio=ratio, mixing="weight", generator=generator
     )
-    mixture = found[0]
+    mixture = found.items
     weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     x, y = mixture.x.double().T
 
@@ -63,7 +63,7 @@ def test_the_minimum_is_the_weighted_least_squares_of_the_theory(ratio: float) -
 def test_count_and_weight_agree_where_the_pool_is_as_large_as_the_count() -> None:
     real, pool = Samples(torch.randn(40, 1)), Samples(torch.randn(20, 1))
     by_weight, by_count = (
-        mix(real, pool, synthetic_ratio=0.5, mixing=mixing, generator=torch.Generator().manual_seed(0))[0]
+        mix(real, [pool], synthetic_ratio=0.5, mixing=mixing, generator=torch.Generator().manual_seed(0)).items
         for mixing in ("weight", "count")
     )
     torch.testing.assert_close(by_weight.columns["weight"], torch.ones(60))
@@ -79,7 +79,7 @@ def test_count_and_weight_agree_in_expectation() -> None:
     )
 
     def mean(mixing: str) -> float:
-        mixture = mix(real, pool, synthetic_ratio=0.25, mixing=mixing, generator=generator)[0]  # type: ignore[arg-type]
+        mixture = mix(real, [pool], synthetic_ratio=0.25, mixing=mixing, generator=generator).items  # type: ignore[arg-type]
         return float(weighted_mean(mixture.x, mixture))
 
     by_count = torch.tensor([mean("count") for _ in range(1000)])
