@@ -27,8 +27,9 @@ class Keep:
         last: the newest so many generations.
         every: the generations that are multiples of this, and the newest.
         hold_seconds: for models in closed form, whose generations take milliseconds: what would be deleted soon after
-            is not even written, as long as the last generation that was written is not older than this. A kill then
-            loses at most so many seconds, which the same command computes again; a signal to stop loses nothing.
+            is not even written, as long as the last generation that was written is not older than this, or than ten
+            times what writing it took, so that a large memory is not written all the time. A kill then loses at most
+            so many seconds, which the same command computes again; a signal to stop loses nothing.
     """
 
     last: int | None = None

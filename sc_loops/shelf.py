@@ -14,6 +14,8 @@ from sc_loops.processes import Processes
 from sc_loops.run import Run
 from sc_loops.samples import Samples
 
+HOLDING_TO_WRITING = 10  # in time, at least
+
 
 class Shelf:
     """The pools of ``run``. The newest may be held in memory, where ``keep`` says so; all others are on disk.
@@ -27,7 +29,7 @@ class Shelf:
     def __init__(self, run: Run, keep: Keep, generations: int) -> None:
         self._run, self._keep, self._generations = run, keep, generations
         self._held: tuple[int, HeldPool] | None = None
-        self._written_at = -math.inf
+        self._begun_at, self._hold_until = 0.0, -math.inf
 
     @property
     def holds(self) -> bool:
@@ -54,15 +56,17 @@ class Shelf:
 
     def begin(self, generation: int, processes: Processes) -> None:
         """Make place for the pool of ``generation``: in memory, if it would be deleted soon after it was written, the
-        last one that was written is recent, and the one process there is was not asked to stop; else on disk."""
+        last one was written recently, and the one process there is was not asked to stop; else on disk."""
+        self._begun_at = monotonic()
         may_hold = processes.world_size == 1 and not processes.stop_requested
-        seconds = self._keep.hold_seconds
-        recent = seconds is not None and monotonic() - self._written_at < seconds
+        holds = may_hold and self._begun_at < self._hold_until
         stays = self._keep.keeps(generation, self._generations)
-        self._held = (generation, HeldPool()) if may_hold and recent and not stays else None
+        self._held = (generation, HeldPool()) if holds and not stays else None
 
     def written(self, generation: int, needs: Callable[[int], bool]) -> None:
         """Note that ``generation`` is complete on disk, and delete what is not kept of those before it but for pools
         of which the loop's memory still ``needs`` the samples."""
         prune(self._run, self._keep, generation, needs=needs)
-        self._written_at = monotonic()
+        now, seconds = monotonic(), self._keep.hold_seconds
+        if seconds is not None:
+            self._hold_until = now + max(seconds, HOLDING_TO_WRITING * (now - self._begun_at))
