@@ -18,6 +18,9 @@ Runs of one config that differ in the seed are one setting. Writes comparison.ht
 """
 
 
+FEW = 4  # names that a title holds
+
+
 def compare(arguments: Sequence[str]) -> int:
     """``python -m sc_loops compare ...``; returns the exit status."""
     from sc_loops.cli import _guarded  # here, since the command line imports this module
@@ -51,9 +54,10 @@ def default_directory(paths: Sequence[Path]) -> Path:
 
 
 def title_of(paths: Sequence[Path]) -> str:
-    """The runs by name where they are few, otherwise how many and where they lie."""
+    """The runs by name where they are few and no two have the same; otherwise how many and in which directories they
+    lie, where these are few."""
     places = list({path.resolve(): path for path in paths})
-    if len(places) <= 4:
+    if len(places) <= FEW and len({place.name for place in places}) == len(places):
         return ", ".join(place.name for place in places)
-    parents = {place.parent.name for place in places}
-    return f"{len(places)} runs" + (f" in {parents.pop()}" if len(parents) == 1 else "")
+    parents = list(dict.fromkeys(place.parent.name for place in places))
+    return f"{len(places)} runs" + (f" in {', '.join(parents)}" if len(parents) <= FEW else "")

@@ -15,7 +15,7 @@ from markupsafe import Markup
 import sc_loops.reporting
 from sc_loops.comparing import tables
 from sc_loops.comparing.metrics import Metrics, metrics_of
-from sc_loops.comparing.panels import Line, Look, is_wide, looks, markup, panel, points_of
+from sc_loops.comparing.panels import Line, Look, has_open_band, is_wide, looks, markup, panel, points_of
 from sc_loops.comparing.record import Record, read
 from sc_loops.comparing.settings import Settings, settings_of, spelled
 from sc_loops.comparing.strips import strips
@@ -149,7 +149,9 @@ def _refused(metrics: Metrics, names: Sequence[str]) -> str:
     if not metrics.refused:
         return ""
     shown = ", ".join(symbol(key, names) for key in metrics.refused if "error" not in key)
-    reason = "; ".join(f"{key}: {', '.join(map(spelled, values))}" for key, values in metrics.reason.items())
+    reasons = [f"{key}: {', '.join(map(spelled, values))}" for key, values in metrics.reason.items()]
+    more = [f"{len(reasons) - MOST_NAMED} more"] if len(reasons) > MOST_NAMED else []
+    reason = "; ".join(reasons[:MOST_NAMED] + more)
     return (
         f"{shown} are not compared, since the runs differ in what these distances are to or measured in ({reason})."
     )
@@ -202,10 +204,11 @@ def _panel(
     seeds = max(len(setting.records) for setting in settings.all)
     some = f", of {_counted(known, 'seed')}" if known < seeds else ""
     notes = [
-        meaning(key),
+        "" if family(key) == "class_share" else meaning(key),  # which is said once for all of them
         _real(settings, key),
         f"dashed: theory{some}" if known else "",
         "logarithmic" if is_wide(lines) else "",
+        "a band that reaches 0 is drawn above its mean only" if has_open_band(lines) else "",
     ]
     caption = "; ".join(note for note in notes if note)
     figure = markup(panel(lines, styles, points=points), key)

@@ -22,6 +22,7 @@ from sc_loops.reporting.history import Array, picked
 
 MAX_POINTS, ALL_POINTS = 300, 40_000  # of one curve, and of all curves of a page
 WIDE = 20  # largest over smallest mean from which on the axis is logarithmic
+DECADES = 300  # top over bottom of a logarithmic axis from which on only powers of ten are written
 # From light to dark, so that the order of the settings is seen, also in grey.
 VALUES = LinearSegmentedColormap.from_list("values", ["#dba43f", "#5f9e82", "#2f6690", "#1b2440"])
 _DASHES: tuple[Any, ...] = ("-", (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
@@ -97,13 +98,14 @@ def panel(lines: Sequence[Line], styles: Sequence[Look], *, points: int = MAX_PO
     log = is_wide(lines)
     if log:
         axes.set_yscale("log")
-        means_ = np.concatenate([line.mean for line in lines])
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if means_.max() < 300 * means_.min() else (1,)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     for line, look in zip(lines, styles, strict=True):
-        _draw(axes, line.thinned(points), look, points)
-    axes.set_ylim(*_limits(lines, log))
+        _draw(axes, line.thinned(points), look, points, log)
+    bottom, top = _limits(lines, log)
+    axes.set_ylim(bottom, top)
+    if log:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if top < DECADES * bottom else (1,)))
     axes.margins(x=0.03)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     return figure
@@ -115,6 +117,13 @@ def is_wide(lines: Sequence[Line]) -> bool:
     return bool(len(found) and found.min() > 0 and found.max() > WIDE * found.min())
 
 
+def has_open_band(lines: Sequence[Line]) -> bool:
+    """Whether the axis is logarithmic and a band reaches 0 or below, which has no place there. Such a band is drawn
+    above its mean only: being symmetric in the metric itself, it is told by one half, and nothing covers the other
+    curves."""
+    return is_wide(lines) and any((line.half >= line.mean).any() for line in lines)
+
+
 def markup(figure: Figure, name: str) -> Markup:
     """``figure`` as SVG, ``name`` being its own on the page. Empty groups, whose ids would repeat from figure to
     figure, are left out, and paths have hundredths of a point: fewer bytes, the same to the eye."""
@@ -122,13 +131,15 @@ def markup(figure: Figure, name: str) -> Markup:
     return Markup(re.sub(r' d="[^"]*"', lambda d: re.sub(r"(\.\d\d)\d+", r"\1", d[0]), whole))
 
 
-def _draw(axes: Axes, line: Line, look: Look, points: int) -> None:
+def _draw(axes: Axes, line: Line, look: Look, points: int, log: bool) -> None:
     full = line.n == line.seeds
     dots = {"marker": "o", "markersize": 3.5} if len(line.t) <= 25 else {}
     style: Any = {"color": look.colour, "linestyle": look.dashes, "linewidth": 1.5, **dots}
     banded = np.isfinite(line.half)
     if banded.any():
         low, high = line.mean - line.half, line.mean + line.half
+        if log:
+            low = np.where(low > 0, low, line.mean)
         axes.fill_between(line.t, low, high, where=banded, color=look.colour, alpha=0.14, linewidth=0)
     axes.plot(line.t, np.where(full, line.mean, np.nan), **style)
     if not full.all():  # the paler part starts where the other ends
@@ -136,7 +147,8 @@ def _draw(axes: Axes, line: Line, look: Look, points: int) -> None:
         axes.plot(line.t, np.where(beside, line.mean, np.nan), **{**style, "alpha": 0.4})
     if len(line.theory):
         t = np.array(picked(range(len(line.theory)), points))
-        axes.plot(t, line.theory[t], color=look.colour, linestyle=_DASHED, linewidth=1.0)
+        expected = np.where(line.theory[t] > 0, line.theory[t], np.nan) if log else line.theory[t]
+        axes.plot(t, expected, color=look.colour, linestyle=_DASHED, linewidth=1.0)
 
 
 def _limits(lines: Sequence[Line], log: bool) -> tuple[float, float]:
@@ -145,11 +157,10 @@ def _limits(lines: Sequence[Line], log: bool) -> tuple[float, float]:
     mean = scale(np.concatenate([np.append(x.mean, x.theory[x.theory > 0] if log else x.theory) for x in lines]))
     half = np.concatenate([np.nan_to_num(line.half) for line in lines])
     centre = np.concatenate([line.mean for line in lines])
-    floor = np.full_like(centre, np.exp(np.nanmin(mean) - 50)) if log else -np.inf
+    edges = centre - half
     low, high = np.nanmin(mean), np.nanmax(mean)
     span = high - low or 2 * half.max() or abs(high) or 1.0
-    bottom = max(low - span, float(np.min(scale(np.maximum(centre - half, floor)))))
-    top = min(high + span, float(np.max(scale(centre + half))))
-    bottom, top = min(bottom, low), max(top, high)
+    bottom = max(low - span, float(np.min(scale(edges[edges > 0] if log else edges), initial=low)))
+    top = min(high + span, float(np.max(scale(centre + half), initial=high)))
     air = 0.06 * (top - bottom) or 0.06 * span
     return float(back(bottom - air)), float(back(top + air))

@@ -114,8 +114,11 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 
 def label(values: dict[str, Any], telling: Sequence[str], keys: Sequence[str]) -> str:
-    """``γ = 0.3, λ = 1`` from the values of the keys in ``telling``, told apart among all ``keys``."""
-    return ", ".join(f"{short(key, keys)} = {spelled(values[key])}" for key in telling)
+    """``γ = 0.3, no K`` from the values of the keys in ``telling``, told apart among all ``keys``."""
+    names = {key: short(key, keys) for key in telling}
+    return ", ".join(
+        f"no {name}" if values[key] == MISSING else f"{name} = {spelled(values[key])}" for key, name in names.items()
+    )
 
 
 def short(key: str, keys: Sequence[str]) -> str:

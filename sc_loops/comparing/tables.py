@@ -125,7 +125,9 @@ def _difference(pairs: Sequence[tuple[Record, Record]], key: str, generation: in
 
 
 def times(settings: Sequence[Setting], keys: Sequence[str]) -> Table:
-    """Mean seconds a generation of each key of ``keys``, then how long a run took so far, over the seeds."""
+    """Mean seconds a generation of each key of ``keys``, the total last, then how long a run took so far, over the
+    seeds."""
+    keys = sorted(keys, key=lambda key: key == "seconds/total")
     heads = [Head(s.label, over=f"n = {len(s.records)}", setting=i) for i, s in enumerate(settings)]
     columns = [*(Head(key.split("/", 1)[-1], key) for key in keys), Head("run", "seconds/total")]
     cells = []
@@ -133,7 +135,7 @@ def times(settings: Sequence[Setting], keys: Sequence[str]) -> Table:
         spent = {key: [float(np.nansum(r.values(key))) for r in setting.records] for key in keys}
         generations = sum(len(record.generations) for record in setting.records)
         run = mean_of(spent.get("seconds/total", [])).mean
-        each = [Cell(number(sum(found) / generations)) for found in spent.values()]
+        each = [Cell(number(round(sum(found) / generations, 4))) for found in spent.values()]
         cells.append([*each, Cell(duration(run) if math.isfinite(run) else "–")])
     return Table(heads, columns, cells)
 

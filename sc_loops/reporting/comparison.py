@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -19,6 +20,9 @@ from sc_loops.run import Run
 
 DPI = 100  # of a saved figure, in which one pixel of a strip is then one pixel of the file
 MARGIN, GAP = 28, 16  # pixels: for the labels, and between two runs
+LETTER, LINE = 8, 16  # pixels: about the width of a letter of a label, and the height of each further line of it
+LEGEND = (0.085, 0.6, 0.2)  # inches: of a letter of the legend, of what is beside a label, of a line
+MARKERS = "os^D"  # of the runs of one colour, one after the other
 
 
 def table(run: Run, keys: Sequence[str]) -> str:
@@ -47,11 +51,16 @@ def curves(runs: Mapping[str, Run], keys: Sequence[str], *, columns: int = 3) ->
     names: list[str] = next((run.facts().get("class_names", []) for run in runs.values()), [])
     columns = max(1, min(columns, len(shown)))
     height = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(3.5 * columns, 2.4 * height + 0.3), layout="constrained")
+    letter, beside, line = LEGEND
+    longest = max(map(len, runs), default=0)
+    across = max(1, min(len(runs), int(3.5 * columns / (letter * longest + beside))))
+    above = 0.1 + line * -(-len(runs) // across)
+    figure = Figure(figsize=(3.5 * columns, 2.4 * height + above), layout="constrained")
     panels = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, key in zip(panels, shown, strict=False):
-        for colour, (label, found) in zip(PALETTE, rows.items(), strict=False):
-            axes.plot(*series(found, key), "o-", color=colour, markersize=4, label=label)
+        for i, (label, found) in enumerate(rows.items()):
+            colour, marker = PALETTE[i % 10], MARKERS[i // 10 % len(MARKERS)]
+            axes.plot(*series(found, key), f"{marker}-", color=colour, markersize=4, label=label)
             if key in theory[label]:
                 expected = theory[label][key]
                 axes.plot(np.arange(len(expected)), expected, color=colour, linestyle=(0, (4, 2.5)), linewidth=1.0)
@@ -63,7 +72,7 @@ def curves(runs: Mapping[str, Run], keys: Sequence[str], *, columns: int = 3) ->
     for axes in panels[max(0, len(shown) - columns) : len(shown)]:
         axes.set_xlabel("generation t")
     if shown:
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(runs))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=across)
     return figure
 
 
@@ -78,12 +87,14 @@ def film_strip(runs: Mapping[str, Run], *, columns: int = 8, scale: int = 2) -> 
     generations = sorted({t for rows in strips.values() for t in rows})
     heights = [max(rows[t].shape[0] for rows in strips.values() if t in rows) + 2 * scale for t in generations]
     widths = [max(row.shape[1] for row in rows.values()) + GAP for rows in strips.values()]
-    tops, lefts = np.cumsum([MARGIN, *heights]), np.cumsum([MARGIN, *widths])
+    labels = [textwrap.fill(label, max(1, width // LETTER)) for label, width in zip(strips, widths, strict=True)]
+    above = MARGIN + LINE * max((label.count("\n") for label in labels), default=0)
+    tops, lefts = np.cumsum([above, *heights]), np.cumsum([MARGIN, *widths])
     height, width = int(tops[-1]), int(lefts[-1])
     picture = np.full((height, width, 3), 255, np.uint8)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    for left, (label, rows) in zip(lefts, strips.items(), strict=False):
-        figure.text(left / width, 1 - MARGIN / 2 / height, label, va="center", fontsize=9.5)
+    for left, label, rows in zip(lefts, labels, strips.values(), strict=False):
+        figure.text(left / width, 1 - (above - MARGIN / 4) / height, label, va="bottom", fontsize=9.5)
         for t, row in rows.items():
             top = tops[generations.index(t)]
             picture[top : top + row.shape[0], left : left + row.shape[1]] = row

@@ -40,6 +40,9 @@ def test_runs_of_several_directories_get_one_named_after_them_whatever_their_ord
 def test_many_runs_are_counted_in_the_title() -> None:
     assert title_of([Path(f"runs/sweep/{i}") for i in range(9)]) == "9 runs in sweep"
     assert title_of([Path("runs/a"), Path("runs/a/")]) == "a"
+    seeds = [Path(f"runs/{name}/seed={seed}") for name in "abcde" for seed in range(2)]
+    assert title_of(seeds[:4]) == "4 runs in a, b"  # not seed=0, seed=1, seed=0, seed=1
+    assert title_of(seeds) == "10 runs"
 
 
 def test_what_is_no_run_ends_with_a_message_and_nothing_written(

@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from made_up_runs import config, noisy, run_of, with_images
 from PIL import Image
 from scipy import stats
 
 from sc_loops.comparing import page as page_module
 from sc_loops.comparing.page import write_comparison
+from sc_loops.comparing.record import read
+from sc_loops.comparing.settings import settings_of
+from sc_loops.comparing.strips import MOST, WIDTHS, strips
+from sc_loops.data.files import write_samples
 from sc_loops.errors import UsageError
 from sc_loops.run import Run
+from sc_loops.samples import Samples
 
 W2 = "wasserstein_2/gaussian"
 
@@ -212,12 +218,73 @@ def test_strips_hold_the_first_seed_of_each_setting_generation_by_generation(tmp
     )
 
 
+def test_columns_of_pictures_are_of_one_width_and_fit_the_page_whatever_their_labels(tmp_path: Path) -> None:
+    names = ["short", "a_name_that_is_" + "very_" * 12 + "long"]
+    page = written([with_images(run_of(tmp_path / name, None), 4, 50) for name in names], tmp_path)
+    (rule,) = re.findall(r"\n\.pictures table \{(.*?)\}", page, flags=re.S)
+    assert "table-layout: fixed" in rule  # so that neither labels nor pictures set the widths
+    least, most = WIDTHS["images"]
+    assert f'style="--columns: 2; --least: {least}rem; --most: {most}rem"' in page
+    assert "very_<wbr>very_<wbr>" in page  # a long name breaks between its words
+    for kind, (least, most) in WIDTHS.items():
+        assert least < most
+        assert MOST[kind][0] * (least + 0.6) + 2.8 <= 65  # rem, the width of the page
+
+
+def test_points_of_each_data_set_have_a_frame_of_their_own(tmp_path: Path) -> None:
+    near, far = torch.randn(2, 300, 2, generator=torch.Generator().manual_seed(0)) + torch.tensor([[[0.0]], [[50.0]]])
+    runs = {}
+    for name, data, x in (("a", "one", near), ("b", "other", far), ("c", "one", far)):
+        runs[name] = run_of(tmp_path / name, None, last=0, facts={"data/name": data})
+        runs[name].pool(0).path.mkdir(parents=True)
+        write_samples(runs[name].pool(0).path / "preview.safetensors", Samples(x))
+
+    def sources(*names: str) -> list[str | None]:
+        found = strips(settings_of(read([runs[name] for name in names])).all)
+        assert found is not None
+        assert found.frames == len({runs[name].facts()["data/name"] for name in names})
+        return found.rows[0][1]
+
+    alone = {name: sources(name)[0] for name in runs}
+    assert sources("a", "b") == [alone["a"], alone["b"]]
+    with_c = sources("a", "c")
+    assert with_c[0] == alone["a"]
+    assert with_c[1] != alone["c"]  # in the frame of a, where it can be seen to have moved
+    assert "in one frame for each data set." in text_of(written([runs["a"], runs["b"]], tmp_path))
+
+
+def test_what_a_page_says_once_is_not_said_under_every_panel(tmp_path: Path) -> None:
+    def shares(t: int, generator: np.random.Generator) -> Mapping[str, Any]:
+        return {f"class_share/{k}": generator.random() for k in range(3)}
+
+    text = text_of(written([run_of(tmp_path / "run", config(), shares)], tmp_path))
+    assert "Class shares of the raw samples" in text
+    assert "hare of the raw samples in a class" not in text
+
+
+def test_a_band_that_reaches_0_on_a_logarithmic_axis_is_explained(tmp_path: Path) -> None:
+    def falling(t: int, generator: np.random.Generator) -> Mapping[str, Any]:
+        return {W2: 10.0**-t * (0.01 if generator.random() < 0.5 else 1.0), "reward/mean": generator.normal()}
+
+    runs = [run_of(tmp_path / f"{seed}", config(seed=seed), falling) for seed in range(4)]
+    text = text_of(written(runs, tmp_path))
+    assert text.count("logarithmic; a band that reaches 0 is drawn above its mean only.") == 1
+
+
+def test_time_is_told_by_phase_the_total_last(tmp_path: Path) -> None:
+    seconds = {"seconds/training": 2.0, "seconds/total": 60.0, "seconds/curating": 8.5e-6, "seconds/sampling": 3.0}
+    run = run_of(tmp_path / "run", config(), lambda t, _: {**noisy(t, _), **seconds}, last=1)
+    shown = section(written([run], tmp_path), "Time")
+    assert re.search(r"curating sampling training total run .* 0\.00 3\.00 2\.00 60\.0 2\.0 min", shown)
+
+
 def test_constants_are_told_once_and_not_drawn(tmp_path: Path) -> None:
     def metrics(t: int, generator: np.random.Generator) -> Mapping[str, Any]:
-        return {**noisy(t, generator), "samples": 25}
+        return {**noisy(t, generator), "samples": 25, "pool_items": 1437}
 
     page = written([run_of(tmp_path / "run", config(), metrics)], tmp_path)
-    assert "The same in every generation of every run: samples = 25." in text_of(page)
+    assert "The same in every generation of every run: samples = 25, pool = 1 437 ." in text_of(page)
+    assert '<span class="whole">pool = 1 437</span>' in page  # in one line
     assert "<h3>samples</h3>" not in page
 
 

@@ -12,7 +12,7 @@ from made_up_runs import config, run_of
 from matplotlib.colors import to_rgb
 from scipy import stats
 
-from sc_loops.comparing.panels import MAX_POINTS, Line, is_wide, looks, panel, points_of
+from sc_loops.comparing.panels import MAX_POINTS, Line, has_open_band, is_wide, looks, panel, points_of
 from sc_loops.comparing.record import read
 from sc_loops.comparing.settings import settings_of
 from sc_loops.reporting.figures import MUTED, PALETTE
@@ -70,6 +70,32 @@ def test_means_fill_a_third_of_the_frame_however_wide_the_bands_are() -> None:
     assert low < 1
     assert high > 2
     assert high - low < 3.5
+
+
+def test_on_a_logarithmic_axis_a_band_that_reaches_0_is_drawn_above_the_mean_only() -> None:
+    mean, half = np.array([100.0, 10.0, 1.0, 2.0]), np.array([20.0, 11.0, 1.0, 0.5])
+    (axes,) = panel([Line(np.arange(4.0), mean, half, np.full(4, 3), 3, np.zeros(0))], [looks_of_one()]).axes
+    assert axes.get_yscale() == "log"
+    outline = axes.collections[0].get_paths()[0].vertices
+    for t, expected in enumerate(((80, 120), (10, 21), (1, 2), (1.5, 2.5))):
+        heights = outline[outline[:, 0] == t, 1]
+        assert (heights.min(), heights.max()) == pytest.approx(expected)
+    assert 0.5 < axes.get_ylim()[0] < 1  # no room is made for what has no place there
+
+
+def test_a_band_has_both_its_edges_on_a_linear_axis() -> None:
+    line = Line(np.arange(2.0), np.array([1.0, 2.0]), np.array([3.0, 1.0]), np.full(2, 3), 3, np.zeros(0))
+    assert not has_open_band([line])
+    outline = panel([line], [looks_of_one()]).axes[0].collections[0].get_paths()[0].vertices
+    assert outline[outline[:, 0] == 0, 1].min() == pytest.approx(-2)
+
+
+def test_the_frame_of_a_logarithmic_axis_has_few_numbers_however_far_theory_goes() -> None:
+    nothing = np.full(3, np.nan)
+    line = Line(np.arange(3.0), np.array([10.0, 1.0, 0.1]), nothing, np.ones(3, int), 1, np.array([10.0, 0.1, 1e-4]))
+    (axes,) = panel([line], [looks_of_one()]).axes
+    low, high = axes.get_ylim()
+    assert 3 <= sum(low <= tick <= high for tick in axes.get_yticks()) <= 8
 
 
 def looks_of_one() -> Any:

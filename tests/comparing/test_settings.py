@@ -83,7 +83,7 @@ def test_other_stages_and_models_have_a_dash_where_a_key_is_missing(tmp_path: Pa
             "strong": config(strength=2.0, model={"name": "gaussian"}),
         },
     )
-    assert labels(found) == ["γ = –", "γ = 0.5", "γ = 2"]  # enough to tell them apart
+    assert labels(found) == ["no γ", "γ = 0.5", "γ = 2"]  # enough to tell them apart
     assert {"model.name", "model.steps", "loop.stages", "loop.stages.0.name"} <= set(found.keys)
     assert found.all[0].values["model.steps"] == MISSING
     assert found.all[1].values["model.steps"] == 400

@@ -51,6 +51,33 @@ def test_curves_go_through_the_numbers_and_the_recursion_is_dashed(tmp_path: Pat
     assert all(line.get_linestyle() == "-" for line in distances.lines)
 
 
+def test_no_run_is_dropped_and_the_legend_stays_inside(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", generations=1)
+    figure = curves({f"a rather long label {i}": run for i in range(12)}, ["wasserstein_2"])
+    lines = figure.axes[0].lines
+    assert len(lines) == 12
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 12
+    figure.draw_without_rendering()
+    inside = figure.legends[0].get_window_extent()
+    assert 0 <= inside.x0 < inside.x1 <= figure.bbox.width
+    assert inside.y0 > figure.axes[0].bbox.y1  # above the panels
+
+
+def test_a_long_label_stays_above_its_own_pictures(tmp_path: Path) -> None:
+    labels = ["a", "a very_long_label of a run, of " + "e" * 30]
+    runs = {label: fabricate(tmp_path / str(i), generations=0, kind="images") for i, label in enumerate(labels)}
+    for run in runs.values():
+        images(run, 0)
+    figure = film_strip(runs, columns=8, scale=2)
+    figure.draw_without_rendering()
+    width = 8 * 18 - 2
+    for text, left in zip(figure.texts[:2], (MARGIN, MARGIN + width + GAP), strict=True):
+        box = text.get_window_extent()
+        assert left <= box.x0
+        assert box.x1 <= left + width + GAP
+        assert 8 * 2 + 2 * 2 < box.y0 < box.y1 <= figure.bbox.height  # between the pictures and the edge
+
+
 def images(run: Run, generation: int, n: int = 12) -> np.ndarray:
     """Random pixels as the preview of ``generation``: ``(n, h, w, 3)``."""
     x = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(generation))
