@@ -1,4 +1,5 @@
-"""What several tests share: a tiny model, tiny data, and a loop over them that takes a fraction of a second."""
+"""What several tests share: a tiny model, tiny data, a loop over them that takes a fraction of a second, and
+train.py's command on a tiny config."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import logging
 import lzma
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from sc_loops import (  # noqa: E402  (after the settings above)
     SelfConsumingLoop,
     Training,
 )
+from sc_loops.cli import train  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +150,53 @@ def fit(
         ckpt_path=checkpoint if checkpoint.exists() else None,
     )
     return model
+
+
+# The command line.
+
+TINY = """
+data: {name: two_moons, size: 200, test_size: 40}
+batch_size: 20
+reward: {name: clipped_distance, center: [0.0, 0.0]}
+model: {name: flow_matching, steps: 2, network: {name: mlp, width: 8, depth: 1}}
+loop:
+  generations: 1
+  synthetic_ratio: 0.5
+  stages: [{name: k_choice, choices: 2}]
+  first: {steps: 3}
+  later: {steps: 3}
+  chunk_size: 100
+  preview: 4
+evaluation: {samples: 40}
+trainer: {accelerator: cpu}
+wandb: {mode: disabled}
+"""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Iterator[Path]:
+    """An empty working directory with tiny.yaml in it, from which modules can be imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    yield tmp_path
+    signal.signal(signal.SIGINT, on_interrupt)  # Lightning ignores it once it was interrupted
+
+
+@pytest.fixture
+def tiny(here, capfd) -> Command:
+    """Run train.py's command on tiny.yaml with further arguments: status, output, errors."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        status = train(["--config", "tiny.yaml", *arguments])
+        printed = capfd.readouterr()
+        return status, printed.out, printed.err
+
+    return command
+
+
+def generations(path: Path | str) -> list[int]:
+    """Those that the run at ``path`` recorded, in their order."""
+    return [row["generation"] for row in Run(path).rows()]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TinyModel, fit, tiny_loop
-from test_loop import Stop, StopAt, pool_bytes, rows_without_times
+from stopped_loops import Stop, StopAt, pool_bytes, rows_without_times
 from torch import Tensor
 
 from sc_loops import Run, Samples

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bvh_figure import figure, written
 from test_acclaim import ASF, amc
-from test_motion_import import figure, written
 
 from sc_loops.data.humanml3d import humanml3d
 from sc_loops.motion.importing.command import motion_import

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import TINY
 from faults.harness import TRAIN, losses, pools, results
-from test_cli import TINY
 
 from sc_loops.cli import train
 from sc_loops.run import Run
