@@ -83,7 +83,7 @@ def expected_bytes(
         model_bytes: of the weights.
         sample_bytes: of one sample in a pool, with its columns.
         pool_items: samples in a pool.
-        observed_bytes: what the metrics observe of one generation, which always stays.
+        observed_bytes: what metrics and stages observe of one generation, which always stays.
         generations: the last generation.
         keep: which of them are kept.
         older: where the loop's memory has the samples of older pools: in those, which then all stay, or in each

@@ -12,7 +12,7 @@ from sc_loops import config, opening, schema
 from sc_loops.cache_lock import alone
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import Stage, check_stages, outputs_of
+from sc_loops.curation.stage import Stage, check_stages, outputs_of, stages_observed_bytes
 from sc_loops.data.files import write_atomically
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
@@ -26,6 +26,7 @@ from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import require_one_process
 from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.devices import working_on
 from sc_loops.networks.text import TextEncoder
 from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
@@ -94,12 +95,16 @@ class Experiment:
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:
-        """Prepare text encoder and classifier, with it try the reward, and prepare the metrics: the work that comes
-        before the run is recorded.
+        """Prepare text encoder and classifier, with it try the reward, and prepare the metrics, all on the trainer's
+        device: the work that comes before the run is recorded.
 
         Raises:
             UsageError: the classifier or a metric cannot be prepared, or the reward fails on real samples.
         """
+        with working_on(self.trainer.device):
+            self._prepare(processes)
+
+    def _prepare(self, processes: Processes) -> None:
         if processes.rank == 0:
             self.evaluation.check()  # before the classifier, which may take long
         self._prepare_together(self._prepare_text, Path(self.output) / "texts", processes)
@@ -148,14 +153,14 @@ class Experiment:
         """Note how much of the disk the run will take, and refuse to start where there is less."""
         loop, free = self.loop, free_bytes(self.loop.run.path)
         one = self.data.train.x[0].nbytes
-        raw = sum(chunk.size for chunk in loop.chunks)
-        observed = self.evaluation.observed_bytes(raw) + 1500 * len(loop.chunks)
+        sizes = [chunk.size for chunk in loop.chunks]
+        observed = self.evaluation.observed_bytes(sum(sizes)) + stages_observed_bytes(loop.stages, sizes)
         grows = loop.memory != "replace" and loop.synthetic_ratio > 0
         expected = expected_bytes(
             model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
             sample_bytes=one + 20,  # index, condition, reward
-            pool_items=sum(outputs_of(loop.stages, chunk.size) for chunk in loop.chunks),
-            observed_bytes=observed + loop.preview * one,
+            pool_items=sum(outputs_of(loop.stages, size) for size in sizes),
+            observed_bytes=observed + 1500 * len(sizes) + loop.preview * one,
             generations=loop.generations,
             keep=loop.keep,
             older="nowhere" if not grows else "checkpoints" if loop.keep.hold_seconds else "pools",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+import torch
+
 from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.exchange import fetch
 from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
+from sc_loops.networks.devices import working_on
 from sc_loops.processes import Processes
 from sc_loops.run import Row
 from sc_loops.samples import Observation, Samples
@@ -32,6 +35,7 @@ class PoolMaker:
         self._pool, self._chunks, self._synthesis, self._processes = pool, list(chunks), synthesis, processes
         self._improving, self._clock = improving, Stopwatch()
         self._improved: Row = {}
+        self._device = torch.device("cpu")  # that of the model
 
     def make(self, model: GenerativeModel, generation: int, *, preview: int, tell: Tell) -> bool:
         """Sample the averaged weights of ``model``, improved where the loop does that, and finish the pool; whether
@@ -40,7 +44,9 @@ class PoolMaker:
         Raises:
             Stopped: a signal asked for it; the present chunk is finished.
         """
-        with self._improving.of(model, generation, self._synthesis, tell) as self._improved:
+        self._device = model.device
+        improved = self._improving.of(model, generation, self._synthesis, tell)
+        with working_on(self._device), improved as self._improved:
             weights = model.weights_digest()
             made = self._processes.decided(lambda: not self._pool.is_of(weights))
             if made:
@@ -52,9 +58,10 @@ class PoolMaker:
         return made
 
     def row(self, generation: int, training_row: Row) -> Row:
-        """All that is recorded of a generation: its training, its pool, what was measured, and the time it took."""
+        """All that is recorded of a generation, once ``make`` is done: its training, its pool, what was measured, and
+        the time it took."""
         clock, raw = self._clock, self._pool.manifest["raw"]
-        with clock("evaluating"):
+        with clock("evaluating"), working_on(self._device):
             metrics = self._synthesis.summarise(self._pool)
         evaluations = sum(int(o["network_evaluations"]) for o in self._pool.observations("loop"))
         before = training_row.get("seconds/training", 0.0) + self._improved.get("seconds/improving", 0.0)

@@ -26,8 +26,8 @@ _FREE = (
     *(f"loop.{key}" for key in ("generations", "log_every", "keep", "nonfinite")),
     *(f"loop.{key}" for key in ("checkpoint_steps", "checkpoint_minutes")),
 )
-# Of data sets that are the same wherever they lie.
-_FREE_OF_DATA = dict.fromkeys(("cifar10", "mnist"), ("data.root", "data.download"))
+# Options of a section, wherever it stands, that has them both: what can be downloaded is the same wherever it lies.
+_WHEREABOUTS = {"root", "download"}
 
 Completion = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -102,9 +102,9 @@ def claimed(output: Path, name: str, number: int) -> Run:
                 return Run(path)
 
 
-def is_free(key: str) -> bool:
-    """Whether a run may continue with another value of ``key``."""
-    return any(f"{key}.".startswith(f"{free}.") for free in _FREE)
+def is_free(key: str, resolved: dict[str, Any]) -> bool:
+    """Whether a run of the config ``resolved`` may continue with another value of its ``key``."""
+    return not any(f"{name}.".startswith(f"{key}.") for name in significant(resolved))
 
 
 def require_same(run: Run, resolved: dict[str, Any], complete: Completion) -> None:
@@ -144,16 +144,16 @@ def _recorded(run: Run) -> dict[str, Any]:
 def significant(resolved: Any) -> dict[str, str]:
     """The values that matter, flattened: ``loop.synthetic_ratio`` to its JSON."""
     flat: dict[str, str] = {}
-    data = resolved.get("data")
-    free = (*_FREE, *_FREE_OF_DATA.get(str(data.get("name")) if isinstance(data, dict) else "", ()))
 
     def walk(value: Any, key: str) -> None:
-        if key in free:
+        if key in _FREE:
             return
         if isinstance(value, (dict, list)) and value:
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            whereabouts = _WHEREABOUTS if isinstance(value, dict) and value.keys() >= _WHEREABOUTS else ()
             for part, member in pairs:
-                walk(member, f"{key}.{part}" if key else str(part))
+                if part not in whereabouts:
+                    walk(member, f"{key}.{part}" if key else str(part))
         else:
             flat[key] = json.dumps(value)
 

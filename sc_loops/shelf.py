@@ -29,7 +29,8 @@ class Shelf:
     def __init__(self, run: Run, keep: Keep, generations: int) -> None:
         self._run, self._keep, self._generations = run, keep, generations
         self._held: tuple[int, HeldPool] | None = None
-        self._begun_at, self._hold_until = 0.0, -math.inf
+        self._begun_at: float | None = None
+        self._hold_until = -math.inf
 
     @property
     def holds(self) -> bool:
@@ -69,4 +70,6 @@ class Shelf:
         prune(self._run, self._keep, generation, needs=needs)
         now, seconds = monotonic(), self._keep.hold_seconds
         if seconds is not None:
-            self._hold_until = now + max(seconds, HOLDING_TO_WRITING * (now - self._begun_at))
+            # Not known of the generation that a run begins or goes on with, and which was not trained here.
+            writing = now - self._begun_at if self._begun_at is not None else 0.0
+            self._hold_until = now + max(seconds, HOLDING_TO_WRITING * writing)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
+import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -46,6 +47,13 @@ class TrainerOptions:
     def patience(self) -> dict[str, float]:
         """How long processes wait for one another, as ``Processes`` takes it."""
         return {"timeout": 60 * self.timeout_minutes, "lost_after": self.lost_after_seconds}
+
+    @property
+    def device(self) -> torch.device:
+        """Where classifiers and feature extractors are prepared: the GPU that the trainer will use, or else the CPU,
+        also for an accelerator that lacks some of what they need."""
+        device = self.trainer().strategy.root_device
+        return device if device.type == "cuda" else torch.device("cpu")
 
     def trainer(self, *callbacks: Callback, epochs: int = 1) -> Trainer:
         """A plain Lightning trainer that leaves progress, checkpoints and records to the loop.

@@ -109,8 +109,8 @@ def test_a_folder_of_mixed_sizes_and_one_with_something_else_in_it(here: Path, c
 
 
 def test_another_folder_is_another_run_and_cifar_elsewhere_is_not() -> None:
-    for data, free in (("image_folder", False), ("cifar10", True)):
-        here, there = ({"data": {"name": data, "root": root}} for root in "ab")
+    for data, more, free in (("image_folder", {}, False), ("cifar10", {"download": True}, True)):
+        here, there = ({"data": {"name": data, "root": root, **more}} for root in "ab")
         assert (significant(here) == significant(there)) == free
 
 

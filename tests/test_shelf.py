@@ -49,6 +49,20 @@ def test_a_generation_is_held_for_some_seconds_and_for_ten_times_what_writing_ta
         assert one.holds == holds
 
 
+def test_after_a_generation_that_was_not_begun_here_no_more_is_held_than_after_a_quick_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of ``loop.start``, or the last one of a run that goes on. The time of the clock itself says nothing."""
+    clock = Clock()
+    monkeypatch.setattr(shelf, "monotonic", clock)
+    one = Shelf(Run(tmp_path), Keep(last=1, hold_seconds=5), generations=9)
+    one.written(0, lambda pool: False)
+    for seconds, holds in ((0.0, True), (4.9, True), (5.1, False)):
+        clock.now = 100.0 + seconds
+        one.begin(1, ALONE)
+        assert one.holds == holds
+
+
 def test_nothing_is_held_that_stays_or_is_shared_or_is_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,9 @@ class PluralCurate(Curate):
             "values": rewards.T.cpu()[first].contiguous(),
         }
 
+    def observed_bytes(self, inputs: int) -> int:
+        return 4 * len(self.rewards) * min(inputs, LIMIT)
+
     def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
         counts = torch.stack([o["count"] for o in observations]).double()
         means, exp_means = torch.tensordot(counts / counts.sum(), torch.stack([o["means"] for o in observations]), 1)

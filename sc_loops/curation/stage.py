@@ -55,6 +55,11 @@ class Stage(ABC):
         """What calling the stage returns, and what is to be recorded of it: small tensors, as a metric's are."""
         return self(samples, generator), {}
 
+    def observed_bytes(self, inputs: int) -> int:
+        """About how many bytes of disk the records of ``inputs`` samples of a generation take, beyond what each chunk
+        takes; 0 where that is little."""
+        return 0
+
     def summarise(self, observations: Sequence[Observation]) -> dict[str, float]:
         """The numbers of a generation, from what was observed in its chunks, in order."""
         return {}
@@ -76,6 +81,13 @@ def outputs_of(stages: Sequence[StageLike], inputs: int) -> int:
     for stage in stages:
         inputs = stage.outputs(inputs) if isinstance(stage, Stage) else inputs
     return inputs
+
+
+def stages_observed_bytes(stages: Sequence[StageLike], chunks: Sequence[int]) -> int:
+    """About how many bytes of disk ``stages`` record of one generation's raw samples, in chunks of these sizes."""
+    counts = (sum(outputs_of(stages[:number], size) for size in chunks) for number in range(len(stages)))
+    pairs = zip(stages, counts, strict=True)
+    return sum(stage.observed_bytes(count) for stage, count in pairs if isinstance(stage, Stage))
 
 
 def can_take(stages: Sequence[StageLike], inputs: int) -> bool:

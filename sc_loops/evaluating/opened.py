@@ -13,6 +13,7 @@ from sc_loops.cache_lock import alone
 from sc_loops.errors import UsageError, blaming
 from sc_loops.experiment import Experiment, build, completed
 from sc_loops.models.base import GenerativeModel
+from sc_loops.networks.devices import working_on
 from sc_loops.opening import checkpoint_of
 from sc_loops.run import Run
 
@@ -37,13 +38,14 @@ class Generation:
 
     @contextmanager
     def model(self) -> Iterator[GenerativeModel]:
-        """Within the context the model holds the generation's averaged weights, on the GPU where there is one."""
+        """Within the context the model holds the generation's averaged weights, on the trainer's device."""
         trainer = replace(self.experiment.trainer, devices=1, num_nodes=1, strategy="auto").trainer()
         model = self.experiment.model.to(trainer.strategy.root_device)
         checkpoint, path = checkpoint_of(self.run, self.number), str(self.run.checkpoint(self.number))
         with ExitStack() as stack:
             with blaming(path, "weights of the model that the config, with what was changed of it, describes"):
                 stack.enter_context(model.holding(checkpoint))
+            stack.enter_context(working_on(trainer.strategy.root_device))
             stack.enter_context(trainer.precision_plugin.forward_context())
             stack.enter_context(model.averaged())
             yield model
@@ -65,7 +67,8 @@ def opened(path: Path, number: int | None, overrides: Sequence[str]) -> Generati
     if experiment.data.motions is None:
         found = f"a run on {experiment.data.name}, which is {experiment.data.kind}"
         raise UsageError(str(path), found=found, expected="a run of motions")
-    _prepare(experiment)
+    with working_on(experiment.trainer.device):
+        _prepare(experiment)
     return Generation(run, number, experiment, resolved, changed=bool(overrides))
 
 

@@ -16,6 +16,7 @@ from sc_loops.evaluation.distances import distance_blocks, evenly
 from sc_loops.evaluation.frechet import BLOCKS, Gaussian, frechet_distance, frechet_distance_error, gaussian
 from sc_loops.evaluation.metric import Metric
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.devices import work_device
 from sc_loops.samples import Observation, Samples
 
 FEATURES = 512  # about as many as a classifier has, whose number is not known before it is prepared
@@ -71,8 +72,8 @@ class ImageDistances(Metric):
 
     @cached_property
     def _real(self) -> Tensor:
-        device = "cuda" if torch.cuda.is_available() else "cpu"  # where those of the samples are computed, too
-        return self._classifier.features(as_float(self._images).to(device)).cpu()
+        # Where those of the samples are computed, too.
+        return self._classifier.features(as_float(self._images).to(work_device())).cpu()
 
     @cached_property
     def _real_gaussian(self) -> Gaussian:

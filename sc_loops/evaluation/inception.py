@@ -27,6 +27,7 @@ from sc_loops.evaluation.distances import BLOCK, evenly
 from sc_loops.evaluation.frechet import Gaussian, frechet_distance, gaussian
 from sc_loops.evaluation.inception_features import FEATURES, InceptionFeatures
 from sc_loops.evaluation.metric import Metric
+from sc_loops.networks.devices import work_device
 from sc_loops.samples import Observation, Samples
 
 SEED = 2020  # torch-fidelity's own, so that its command line gives the same numbers
@@ -119,8 +120,8 @@ class InceptionDistances(Metric):
         return self._measured()
 
     def _measured(self) -> RealSide:
-        """The real side, on the GPU where there is one."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        """The real side, where that of the samples is computed, too."""
+        device = work_device()
         features = torch.cat([self._features(block.to(device)).cpu() for block in self._images.split(BLOCK)])
         return RealSide(gaussian(features).with_root(), evenly(features, self._pairs).clone())
 

@@ -18,6 +18,7 @@ from sc_loops.evaluation.frechet import BLOCKS, Gaussian, frechet_distance, frec
 from sc_loops.evaluation.images import MOST_FEATURES
 from sc_loops.evaluation.metric import Metric
 from sc_loops.evaluation.retrieval import RANKS, diversity, matching_score, multimodality, r_precision
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.precision import full_precision
 from sc_loops.samples import Observation, Samples
 
@@ -142,8 +143,8 @@ class MotionEvaluator(Metric):
         return samples[evenly(torch.arange(len(samples)), self._limit)]
 
     def _measured(self, samples: Samples) -> Tensor:
-        """``(N, features)`` on the CPU, computed on the GPU where there is one."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        """``(N, features)`` on the CPU, computed where those of the samples are, too."""
+        device = work_device()
         return torch.cat([self.features_of(block.to(device)).cpu() for block in samples.split(BLOCK)])
 
     @cached_property

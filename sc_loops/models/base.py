@@ -39,7 +39,7 @@ class GenerativeModel(LightningModule, ABC):
         ema_decay: see ``WeightAverage``.
         network_batch: the most items that go through the network at once. In training, gradients of the parts of a
             batch add up; in sampling, a chunk is evaluated in parts of exactly this size. It bounds the memory. None
-            is all at once.
+            is all at once. Parts draw their noise one after the other, so another value is another realisation of it.
         sampling_precision: ``as_trained`` samples in ``trainer.precision``; with ``bf16-true`` the network's weights
             are bfloat16 for sampling, where the state of the solver stays float32.
 
@@ -48,12 +48,15 @@ class GenerativeModel(LightningModule, ABC):
         weighted: whether ``loss`` is a ``weighted_mean``, which ``loop.mixing=weight`` needs. A subclass sets it.
         sampling_bias: b in (0, 1], with which ``sample`` departs from what was learnt; 1 is none. Theories that take
             the model to be sampled as it was trained look at it.
+        growing: names of the buffers that hold as many rows as there were items to fit; ``load_state_dict`` takes any
+            number of them, and so does ``loop.start``. A subclass that has such sets it.
         skipped_steps: steps of this generation that were left out because a gradient was not finite.
     """
 
     conditional: bool = False
     weighted: bool = False
     sampling_bias: float = 1.0
+    growing: tuple[str, ...] = ()
 
     def __init__(
         self,

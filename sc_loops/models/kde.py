@@ -30,6 +30,7 @@ class KDE(MomentModel):
     """
 
     items: Tensor
+    growing = ("items",)
 
     def __init__(self, data: RealData, *, bandwidth: float = 0.5, replicas: int = 1) -> None:
         super().__init__(data, replicas)

@@ -20,6 +20,10 @@ UNET = "network.unet."  # where torchcfm's UNet is in a model
 EMBEDDINGS = (f"{UNET}label_emb.weight", "network.classes.weight")
 
 
+# Where the config describes what has weights; a model without a network takes its size from the data.
+_SECTIONS = {"network": "model.network", "model": "model, or data,"}
+
+
 class Misfit(Exception):
     """A file is not what is wanted. Of ``expected`` and ``do``, an empty one leaves it to the general words."""
 
@@ -29,17 +33,18 @@ class Misfit(Exception):
 
 
 def check_fit(model: GenerativeModel, weights: Mapping[str, Tensor], prefix: str) -> None:
-    """Require that ``weights``, named as in the state dict of ``model``, have its names and shapes. What is not under
-    ``prefix`` may be missing, unless it is learnt.
+    """Require that ``weights``, named as in the state dict of ``model``, have its names and shapes, but for how many
+    rows there are of what grows with the items. What is not under ``prefix`` may be missing, unless it is learnt.
 
     Raises:
         Misfit: they are of another network, or of other classes.
     """
     own = model.state_dict()
+    what = "network" if hasattr(model, "network") else "model"
     if not weights.keys() & own.keys():
         raise Misfit(
             f"weights named {listed(weights, 3)}, none of which this model has",
-            do=f"this model's are named {listed(own, 3)}: set model.network to the network of the file",
+            do=f"this model's are named {listed(own, 3)}: set {_SECTIONS[what]} to the {what} of the file",
         )
     unet = _unet(model)
     if unet is not None:
@@ -50,7 +55,7 @@ def check_fit(model: GenerativeModel, weights: Mapping[str, Tensor], prefix: str
         *(
             f"{name} is {list(weights[name].shape)} in the file, {list(tensor.shape)} in this config"
             for name, tensor in own.items()
-            if name in weights and weights[name].shape != tensor.shape
+            if name in weights and not _alike(weights[name], tensor, grows=name in model.growing)
         ),
         *(
             f"{name} is not in the file"
@@ -61,8 +66,8 @@ def check_fit(model: GenerativeModel, weights: Mapping[str, Tensor], prefix: str
     ]
     if differences:
         raise Misfit(
-            f"weights of another network: {listed(differences, 3, '; ')}",
-            do="set model.network to what it was when the weights were trained",
+            f"weights of another {what}: {listed(differences, 3, '; ')}",
+            do=f"set {_SECTIONS[what]} to what it was when the weights were trained",
         )
 
 
@@ -86,6 +91,11 @@ def listed(words: Iterable[object], most: int, separator: str = ", ") -> str:
     all_words = [str(word) for word in words]
     more = [f"and {len(all_words) - most} more"] if len(all_words) > most else []
     return separator.join([*all_words[:most], *more])
+
+
+def _alike(weight: Tensor, own: Tensor, *, grows: bool) -> bool:
+    """Whether ``weight`` has the shape of ``own``; where it ``grows`` with the items, of any number of them."""
+    return weight.shape == own.shape or (grows and weight.shape[1:] == own.shape[1:] and weight.numel() > 0)
 
 
 def _check_unet(unet: UNet, weights: Mapping[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import UsageError, require
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.network_classifier import ClassifierNetwork, NetworkClassifier, labels_of, require_labels
 from sc_loops.randomness import generator_for
 
@@ -85,8 +86,8 @@ class TrainedClassifier(NetworkClassifier):
         return [self._epochs, self._batch_size, self._learning_rate, self._weight_decay, self._label_smoothing]
 
     def _train(self, network: ClassifierNetwork, state: Path) -> None:
-        """Cross-entropy on the training part, on the GPU where there is one. Too short to keep a state of."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """Cross-entropy on the training part, on the trainer's device. Too short to keep a state of."""
+        device = work_device()
         train = self._data.train.to(device)
         network.to(device).train()
         batches = -(-len(train) // self._batch_size)

@@ -16,6 +16,7 @@ from torch import Tensor
 from sc_loops.data.files import checksum
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, InvalidValue, UsageError, require
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.text import TextEncoder
 
 TOKENS = 22  # of a caption, its start and end included, as in the published code
@@ -38,7 +39,7 @@ class ClipText(TextEncoder):
             cache of transformers, and downloaded to there if need be.
         width: numbers in an embedding: 512 for ViT-B/32, 768 for ViT-L/14.
         batch_size: captions that go through CLIP at a time.
-        device: where this is done, as torch names it; None is a GPU if there is one.
+        device: where this is done, as torch names it; None is the trainer's.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class ClipText(TextEncoder):
         require(1 <= width <= 10_000, "width", width, "an integer in 1..10000, the size of CLIP's projection")
         require(batch_size >= 1, "batch_size", batch_size, "an integer >= 1")
         try:
-            self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self._device = None if device is None else torch.device(device)
         except RuntimeError as error:
             raise InvalidValue("device", found=repr(device), expected="a device of torch, such as cuda:0") from error
         self.width = width
@@ -64,14 +65,15 @@ class ClipText(TextEncoder):
     @torch.no_grad()
     def embed(self) -> Tensor:
         tokenizer, network = self._load()
-        network.to(self._device).eval()
+        device = self._device or work_device()
+        network.to(device).eval()
         captions = list(self.motions.captions)
         parts = []
-        with torch.autocast(self._device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             for start in range(0, len(captions), self._batch_size):
                 batch = captions[start : start + self._batch_size]
                 tokens = tokenizer(batch, padding=True, truncation=True, max_length=TOKENS, return_tensors="pt")
-                parts.append(network(**tokens.to(self._device)).text_embeds.float().cpu())
+                parts.append(network(**tokens.to(device)).text_embeds.float().cpu())
         return torch.cat(parts)
 
     def identity(self) -> list[str | int | float]:

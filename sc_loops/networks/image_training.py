@@ -21,6 +21,7 @@ from sc_loops.data.files import damage, read_metadata, read_tensors, write_tenso
 from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import UsageError
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.network_classifier import labels_of
 from sc_loops.randomness import generator_for, seed_for
 from sc_loops.samples import Samples
@@ -43,7 +44,7 @@ class Recipe:
 
 
 def train_on_images(network: nn.Module, data: RealData, recipe: Recipe, seed: int, name: str, state: Path) -> None:
-    """Train ``network`` to classify ``data``, on the GPU where there is one, and say on the terminal how it goes.
+    """Train ``network`` to classify ``data``, on the trainer's device, and say on the terminal how it goes.
 
     On CPU the same arguments give the same weights on the same machine with the same number of threads, interrupted
     or not; on a GPU up to the order of its sums.
@@ -60,7 +61,7 @@ def train_on_images(network: nn.Module, data: RealData, recipe: Recipe, seed: in
         UsageError: the loss became NaN or infinite.
         RunError: the state cannot be written.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = work_device()
     network.to(device)
     train, test = data.train.to(device), data.test.to(device)
     optimizer = torch.optim.SGD(

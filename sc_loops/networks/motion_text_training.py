@@ -12,6 +12,7 @@ from torch import Tensor
 from sc_loops.data.motions import Motions
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.motion_text_networks import PATCH, UNKNOWN, MotionTextNetwork, Vocabulary
 from sc_loops.randomness import generator_for, seed_for
 
@@ -50,7 +51,7 @@ def contrast(motions: Tensor, texts: Tensor, names: Tensor, temperature: float) 
 
 
 def train(network: MotionTextNetwork, data: RealData, vocabulary: Vocabulary, recipe: Recipe, seed: int) -> None:
-    """Train ``network``, on the GPU where there is one, and say on the terminal how long it takes.
+    """Train ``network``, on the trainer's device, and say on the terminal how long it takes.
 
     The loss is ``contrast`` of the motions with one of their captions each.
 
@@ -59,7 +60,7 @@ def train(network: MotionTextNetwork, data: RealData, vocabulary: Vocabulary, re
     Raises:
         InvalidValue: the loss became NaN or infinite.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = work_device()
     network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, fused=True)
     batches = max(1, len(data.train) // recipe.batch_size)

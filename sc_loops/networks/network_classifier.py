@@ -17,6 +17,7 @@ from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, require
 from sc_loops.networks.classifier import Classifier
+from sc_loops.networks.devices import work_device
 from sc_loops.networks.precision import full_precision
 from sc_loops.randomness import seed_for
 from sc_loops.samples import Samples
@@ -154,8 +155,7 @@ class NetworkClassifier(Classifier):
 
     def _correct(self, samples: Samples) -> Tensor:
         """``(N,)``: 1.0 where the most probable class is the true one."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        classes = [self.probabilities(x.to(device)).argmax(dim=1).cpu() for x in samples.x.split(self.block)]
+        classes = [self.probabilities(x.to(work_device())).argmax(dim=1).cpu() for x in samples.x.split(self.block)]
         return (torch.cat(classes) == labels_of(samples)).double()
 
 

@@ -192,7 +192,7 @@ def _directory(
     """Where the runs lie. The name says what they share and not their values, so that the runs of a wider sweep over
     the same keys are found."""
     set_here = dict(override.removeprefix("--").split("=", 1) for override in overrides)
-    common = {key: config.value_of(key, text) for key, text in sorted(set_here.items()) if not is_free(key)}
+    common = {key: config.value_of(key, text) for key, text in sorted(set_here.items()) if not is_free(key, resolved)}
     name = resolved["name"] or f"{stem}-sweep-{digest([common, sorted(axes)])}"
     output = Path(resolved["output"])
     require_directory(output, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import TINY
+from conftest import TINY
 
 from sc_loops.cli import train
 from sc_loops.errors import UsageError
