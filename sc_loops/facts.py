@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from sc_loops.curation.k_choice import Curate
 from sc_loops.curation.plural import PluralCurate
 from sc_loops.curation.rewards import BoundedReward
 from sc_loops.curation.stage import outputs_of
+from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
 from sc_loops.evaluation.gaussian import GaussianDistance
@@ -48,9 +50,20 @@ def facts_of(loop: SelfConsumingLoop, model: GenerativeModel, module: LoopDataMo
         **({"reward/supremum": loop.reward.supremum} if isinstance(loop.reward, BoundedReward) else {}),
         "device": device.type,
         "samples_per_generation": sum(chunk.size for chunk in loop.chunks),
+        **_repeats(loop, module.data),
         **({} if closed else {"batch_size": module.batch_size}),
         "parameters": sum(p.numel() for p in (model.buffers() if closed else model.parameters())),
     }
+
+
+def _repeats(loop: SelfConsumingLoop, data: RealData) -> Row:
+    """How often a sample is trained on in a pass, at most, where pools have fewer than floor(λ n) samples."""
+    ratio = loop.synthetic_ratio
+    if loop.mixing == "weight" or not 0 < ratio < math.inf:
+        return {}
+    wanted = synthetic_count(later_items(loop.real_items, data), ratio)
+    there = sum(outputs_of(loop.stages, chunk.size) for chunk in loop.chunks)
+    return {"repeats": -(-wanted // there)} if wanted > there > 0 else {}
 
 
 def _curation(loop: SelfConsumingLoop, model: GenerativeModel) -> Row:

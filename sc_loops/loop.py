@@ -80,8 +80,10 @@ class SelfConsumingLoop(Callback):
             on all n real items and the whole pool, by default of n too.
         first: training of generation 0.
         later: training of generations 1 to T. With ``steps`` all see as many items, whatever λ and memory.
-        retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``).
-        samples: raw samples drawn per generation; by default as many as λ and the stages need.
+        retraining: continue from the last weights (``finetune``) or the initial ones (``from_scratch``),
+            which are the same in every generation.
+        samples: raw samples drawn per generation; by default as many as λ and the stages need. Of fewer, each is
+            trained on several times.
         chunk_size: samples made at once; with the seed, it determines them.
         conditions: of a conditional model's samples: by ``real`` frequencies, ``uniform`` or ``in_turn``.
         preview: size of the sample grid that is drawn from the same noise in each generation.

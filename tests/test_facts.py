@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from sc_loops import Curate, SelfConsumingLoop, gaussian
 from sc_loops.curation.plural import PluralCurate
 from sc_loops.data.mixture import Training
 from sc_loops.data.module import LoopDataModule
+from sc_loops.data.pool import Chunk
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.gaussian import GaussianDistance
 from sc_loops.facts import facts_of
 from sc_loops.models.gaussian import Gaussian
+from sc_loops.reporting.wording import policies
 from sc_loops.samples import Samples
 
 
@@ -32,9 +35,9 @@ def facts(path: Path, stages: Any = (), **options: Any) -> dict[str, Any]:
     evaluation = Evaluation(data, None, None, metrics=[GaussianDistance(model, data)])
     loop = SelfConsumingLoop(
         path, first_coordinate, evaluation,
-        generations=3, synthetic_ratio=0.5, stages=stages, first=once, later=once, **options,
+        generations=3, stages=stages, first=once, later=once, **{"synthetic_ratio": 0.5, **options},
     )  # fmt: skip
-    loop.chunks = []
+    loop.chunks = [Chunk(0, 0, options["samples"])] if "samples" in options else []
     return facts_of(loop, model, LoopDataModule(data), torch.device("cpu"))
 
 
@@ -48,6 +51,28 @@ def test_of_samples_with_a_bias_that_theory_knows_nothing(tmp_path: Path) -> Non
     found = facts(tmp_path, [Curate(first_coordinate, choices=2)], sampling_bias=0.5)
     assert "choices" not in found
     assert found["sampling_bias"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "repeats"),
+    [
+        ({"synthetic_ratio": 4.0, "samples": 50}, 4),  # 200 of pools of 50, by n = 50
+        ({"synthetic_ratio": 4.0, "samples": 199}, 2),
+        ({"synthetic_ratio": 4.0, "samples": 200}, None),
+        ({"synthetic_ratio": 4.0, "samples": 50, "real_items": 10}, None),
+        ({"synthetic_ratio": 4.0, "samples": 50, "mixing": "weight"}, None),
+        ({"synthetic_ratio": 0.0, "samples": 1}, None),
+        ({"synthetic_ratio": math.inf, "samples": 1}, None),
+        ({"synthetic_ratio": 1.0, "samples": 50, "stages": [Curate(first_coordinate, choices=2)]}, 2),
+    ],
+)
+def test_it_is_told_how_often_samples_are_repeated(
+    tmp_path: Path, options: dict[str, Any], repeats: int | None
+) -> None:
+    found = facts(tmp_path, **options)
+    assert found.get("repeats") == repeats
+    said = [word for word in policies(found) if "repeated" in word]
+    assert said == ([f"samples repeated up to {repeats} times"] if repeats else [])
 
 
 def second_coordinate(x: torch.Tensor) -> torch.Tensor:

@@ -76,7 +76,8 @@ def _rewards(run: Run, rows: Sequence[Row], theory: Mapping[str, Array]) -> Sect
         text += (
             " The dashed line is theory: the exact recursion of K-choice curation, "
             "p(t+1) = (p(0) + λ · curated p(t))\u00a0/\u00a0(1\u00a0+\u00a0λ), started from the rewards of "
-            "generation 0's samples. It is what a model would do that learns its training mixture perfectly."
+            "generation 0's samples, which also stand for the real data. It is what a model would do that learns its "
+            "training mixture perfectly."
         )
     text += contested(run.facts())
     words = {

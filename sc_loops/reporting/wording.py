@@ -206,5 +206,6 @@ def policies(facts: Row) -> list[str]:
         *([str(facts["improvement"])] if "improvement" in facts else []),
         *([f"{facts['memory']} memory"] if facts.get("memory", "replace") != "replace" else []),
         *(["fresh real data"] if facts.get("real") == "fresh" else []),
+        *([f"samples repeated up to {facts['repeats']} times"] if "repeats" in facts else []),
         *(["λ by weight"] if facts.get("mixing") == "weight" else []),
     ]
