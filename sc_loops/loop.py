@@ -254,7 +254,8 @@ class SelfConsumingLoop(Callback):
             "seconds/training": self._progress.seconds,
         }
         if not self._shelf.holds:
-            save(trainer, self.run, self.run.checkpoint(self._trained), self._together)
+            with self._shelf.writing():
+                save(trainer, self.run, self.run.checkpoint(self._trained), self._together)
         self._finish_generation(self._trained, trainer, model)
         if self._trained < self.generations:
             self._mix_next(trainer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 from sc_loops.data.held_pool import HeldPool
@@ -29,8 +30,8 @@ class Shelf:
     def __init__(self, run: Run, keep: Keep, generations: int) -> None:
         self._run, self._keep, self._generations = run, keep, generations
         self._held: tuple[int, HeldPool] | None = None
-        self._begun_at: float | None = None
         self._hold_until = -math.inf
+        self._writing = 0.0  # seconds, of the checkpoint of the newest generation
 
     @property
     def holds(self) -> bool:
@@ -58,18 +59,22 @@ class Shelf:
     def begin(self, generation: int, processes: Processes) -> None:
         """Make place for the pool of ``generation``: in memory, if it would be deleted soon after it was written, the
         last one was written recently, and the one process there is was not asked to stop; else on disk."""
-        self._begun_at = monotonic()
+        self._writing = 0.0
         may_hold = processes.world_size == 1 and not processes.stop_requested
-        holds = may_hold and self._begun_at < self._hold_until
+        holds = may_hold and monotonic() < self._hold_until
         stays = self._keep.keeps(generation, self._generations)
         self._held = (generation, HeldPool()) if holds and not stays else None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Within the context the checkpoint of the generation that was begun is written."""
+        start = monotonic()
+        yield
+        self._writing = monotonic() - start
 
     def written(self, generation: int, needs: Callable[[int], bool]) -> None:
         """Note that ``generation`` is complete on disk, and delete what is not kept of those before it but for pools
         of which the loop's memory still ``needs`` the samples."""
         prune(self._run, self._keep, generation, needs=needs)
-        now, seconds = monotonic(), self._keep.hold_seconds
-        if seconds is not None:
-            # Not known of the generation that a run begins or goes on with, and which was not trained here.
-            writing = now - self._begun_at if self._begun_at is not None else 0.0
-            self._hold_until = now + max(seconds, HOLDING_TO_WRITING * writing)
+        if self._keep.hold_seconds is not None:
+            self._hold_until = monotonic() + max(self._keep.hold_seconds, HOLDING_TO_WRITING * self._writing)

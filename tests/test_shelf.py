@@ -40,7 +40,9 @@ def test_a_generation_is_held_for_some_seconds_and_for_ten_times_what_writing_ta
     one = Shelf(Run(tmp_path), Keep(last=1, hold_seconds=5), generations=9)
     one.begin(0, ALONE)
     assert not one.holds  # nothing was written yet
-    clock.now += writing
+    with one.writing():
+        clock.now += writing
+    clock.now += 600  # sampling, evaluating and drawing count for nothing
     one.written(0, lambda pool: False)
     written = clock.now
     for seconds, holds in ((0.0, True), (held - 0.1, True), (held + 0.1, False)):
