@@ -28,8 +28,9 @@ class Keep:
         every: the generations that are multiples of this, and the newest.
         hold_seconds: for models in closed form, whose generations take milliseconds: what would be deleted soon after
             is not even written, as long as the last generation that was written is not older than this, or than ten
-            times what writing its checkpoint took, so that a large memory is not written all the time. A kill or an error
-            then loses at most so many seconds, which the same command computes again; a signal to stop loses nothing.
+            times what writing its checkpoint took, so that a large memory is not written all the time. A kill or an
+            error then loses at most so many seconds, which the same command computes again; a signal to stop loses
+            nothing.
     """
 
     last: int | None = None

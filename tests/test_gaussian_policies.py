@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from sc_loops import Run
 from sc_loops.cli import train
 from sc_loops.experiment import build, resolved_config
+from sc_loops.models import running_moments
 from sc_loops.processes import Processes
 from sc_loops.randomness import generator_for
 from sc_loops.reporting.history import expected_series
@@ -90,6 +93,26 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path, recipe: str)
             run = run_recipe(recipe, tmp_path / str(parts), *small, f"loop.generations={generations}")
         rows.append([{k: v for k, v in row.items() if not k.startswith(timed)} for row in run.rows()])
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("ratio", [1, math.inf])
+def test_a_generation_that_accumulates_looks_at_what_is_new_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float
+) -> None:
+    """Whatever happens to the items between the loop's memory and the model."""
+    looked_at: list[int] = []
+    moments = running_moments._moments
+
+    def note(groups: Iterable[Tensor]) -> running_moments.Moments:
+        found = moments(groups)
+        looked_at.append(found[0])
+        return found
+
+    monkeypatch.setattr(running_moments, "_moments", note)
+    small = ["data.dimensions=6", "model.replicas=3", "data.size=8", "data.test_size=9", "loop.generations=4"]
+    run_recipe("accumulate_vs_replace", tmp_path, *small, "loop.memory=accumulate", f"loop.synthetic_ratio={ratio}")
+    # With λ = 1 generations 0 and 1 begin with the same real items; with λ = inf there are none from 1 on.
+    assert looked_at == [8] * 5
 
 
 def facts_of(recipe: str, output: Path, *overrides: str) -> dict[str, Any]:

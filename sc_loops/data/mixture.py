@@ -98,6 +98,10 @@ class Mixture:
         """Those of all parts, in order."""
         return Samples.concatenate(self.parts)
 
+    def in_one_part(self) -> Mixture:
+        """The same, with all items in one place."""
+        return Mixture([self.items], self.real_items, self.synthetic_items)
+
 
 def mix(
     real: Samples,

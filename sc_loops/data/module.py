@@ -70,8 +70,9 @@ class LoopDataModule(LightningDataModule):
                 batch is a list of them, in parts.
         """
         self._seed, self._generation, self._start = seed, generation, start
-        self._pairing, self._at_once = pairing, at_once
-        self._mixture = mix(
+        self._pairing, self._flips = pairing, training.horizontal_flips
+        self._at_once, self._in_parts = at_once, at_once and not self._flips
+        mixture = mix(
             self.data.train if real is None else real,
             pools,
             synthetic_ratio=synthetic_ratio,
@@ -79,16 +80,16 @@ class LoopDataModule(LightningDataModule):
             mixing=mixing,
             generator=generator_for(seed, "mixture", generation),
         )
-        self.real_items, self.synthetic_items = self._mixture.real_items, self._mixture.synthetic_items
+        self._mixture = mixture if self._in_parts else mixture.in_one_part()  # without the parts beside it
+        self.real_items, self.synthetic_items = mixture.real_items, mixture.synthetic_items
         batch = len(self._mixture) if at_once else self.batch_size
         self.steps = training.optimizer_steps(len(self._mixture), batch)
         self.items_seen = self.steps * batch
-        self._flips = training.horizontal_flips
         images = len(self.data.shape) == 3
         require(images or not self._flips, "horizontal_flips", True, "false: these are no images")
 
     def train_dataloader(self) -> AllAtOnce | MixtureLoader:
-        if self._at_once and not self._flips:
+        if self._in_parts:
             return AllAtOnce(self._mixture, self._start)
         trainer, items = None if self._at_once else self.trainer, self._mixture.items
         weights = {name: column for name, column in items.columns.items() if name == "weight"}

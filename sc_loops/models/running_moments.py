@@ -15,8 +15,8 @@ class RunningMoments:
     """The number N of items, their means ``(R, d)`` and scatter matrices ``(R, d, d)`` about them, in float64.
 
     Parts that begin as those of the call before cost only what is new, so that memory that accumulates costs a
-    generation what its own samples do. The result is that of all parts at once, to the last bit: they are merged one
-    after the other in any case (Chan, Golub and LeVeque 1983).
+    generation what its own samples do, as long as the real items, which come first, are fixed. The result is that of
+    all parts at once, to the last bit: they are merged one after the other anyway (Chan, Golub and LeVeque 1983).
     """
 
     def __init__(self) -> None:

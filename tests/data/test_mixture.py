@@ -44,6 +44,14 @@ def test_a_pass_holds_n_plus_floor_lambda_n(ratio: float, real: int, synthetic: 
     assert int((values >= 1000).sum()) == synthetic
 
 
+def test_a_mixture_in_one_part_has_the_same_items_once() -> None:
+    mixture = mixed(40, 30, 0.5)
+    one = mixture.in_one_part()
+    assert torch.equal(one.items.x, mixture.items.x)
+    assert (one.real_items, one.synthetic_items, len(one.parts)) == (40, 20, 1)
+    assert one.items is one.parts[0]  # not copied again
+
+
 def test_synthetic_items_are_drawn_without_replacement_and_repeated_evenly() -> None:
     few = mixed(40, 30, 0.5).items.x.flatten()
     assert len(few[few >= 1000].unique()) == 20
