@@ -34,7 +34,12 @@ _HOMES = {
     "TrainedClassifier": "sc_loops.networks.classifiers",
     "NearestMean": "sc_loops.networks.classifiers",
     "VGG11": "sc_loops.networks.vgg",
+    "Gaussian": "sc_loops.models.gaussian",
+    "KDE": "sc_loops.models.kde",
     "Curate": "sc_loops.curation.k_choice",
+    "PluralCurate": "sc_loops.curation.plural",
+    "Correct": "sc_loops.correction.stage",
+    "Keep": "sc_loops.disk",
     "Improvement": "sc_loops.improving.improvement",
     "SIMS": "sc_loops.improving.sims",
     "Neon": "sc_loops.improving.neon",
@@ -51,6 +56,9 @@ _HOMES = {
     "HtmlReport": "sc_loops.reporting.report",
     "WandbDashboard": "sc_loops.reporting.dashboard",
     "Run": "sc_loops.run",
+    "UsageError": "sc_loops.errors",
+    "RunError": "sc_loops.errors",
+    "Stopped": "sc_loops.errors",
 }
 
 __all__ = sorted(_HOMES)

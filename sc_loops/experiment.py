@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,17 @@ from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
 from sc_loops.curation.stage import Stage, check_stages, outputs_of, stages_observed_bytes
 from sc_loops.data.files import write_atomically
+from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData
-from sc_loops.disk import expected_bytes, free_bytes, used_bytes
+from sc_loops.disk import ModelBytes, expected_bytes, free_bytes, items_of, used_bytes
 from sc_loops.environment import environment
 from sc_loops.errors import RunError, UsageError, blaming, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.exchange import fetch
 from sc_loops.loop import SelfConsumingLoop
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.closed_form import require_one_process
+from sc_loops.models.closed_form import require_no_clipping, require_one_process
 from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
 from sc_loops.networks.devices import working_on
@@ -37,6 +39,7 @@ from sc_loops.reporting.terminal import Terminal
 from sc_loops.reporting.wording import size
 from sc_loops.run import Run
 from sc_loops.trainer import TrainerOptions
+from sc_loops.training_sets import later_items
 
 
 @dataclass(kw_only=True)
@@ -85,6 +88,7 @@ class Experiment:
         require(shared, "batch_size", self.batch_size, f"a multiple of the {processes} processes, which share it")
         with within("trainer"):
             require_one_process(self.model, processes)
+            require_no_clipping(self.model, self.trainer.gradient_clip_val)
         with within("loop"):
             self.loop.plan(self.model, self.data)
         if self.loop.start and not self.loop.run.last_checkpoint.exists():
@@ -156,10 +160,19 @@ class Experiment:
         sizes = [chunk.size for chunk in loop.chunks]
         observed = self.evaluation.observed_bytes(sum(sizes)) + stages_observed_bytes(loop.stages, sizes)
         grows = loop.memory != "replace" and loop.synthetic_ratio > 0
+        pool_items = sum(outputs_of(loop.stages, size) for size in sizes)
+        n, endless = later_items(loop.real_items, self.data), loop.synthetic_ratio == math.inf
+        synthetic = pool_items if endless or loop.mixing == "weight" else synthetic_count(n, loop.synthetic_ratio)
+
+        def items(generation: int) -> int:
+            first, sees_real = len(self.data.train), not endless
+            return items_of(generation, loop.memory, first=first, real=n, synthetic=synthetic, sees_real=sees_real)
+
         expected = expected_bytes(
-            model_bytes=sum(p.numel() * p.element_size() for p in self.model.parameters()),
+            model=ModelBytes.of(self.model),
+            items=items,
             sample_bytes=one + 20,  # index, condition, reward
-            pool_items=sum(outputs_of(loop.stages, size) for size in sizes),
+            pool_items=pool_items,
             observed_bytes=observed + 1500 * len(sizes) + loop.preview * one,
             generations=loop.generations,
             keep=loop.keep,
@@ -223,6 +236,7 @@ class Experiment:
         loop = self.loop
         loop.observers = [Terminal(), HtmlReport(), self.wandb] if observers is None else observers
         loop.processes, loop.patience = processes, self.trainer.patience
+        loop.claim.granted = True  # who fits has opened the directory, and the config is the one recorded there
         try:
             trainer = self.trainer.trainer(loop, epochs=loop.generations + 1)
             trainer.fit(self.model, self._module(), ckpt_path=checkpoint)

@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 
-from sc_loops import opening
+from sc_loops import fit_checks, opening
+from sc_loops.claim import Claim
 from sc_loops.curation.reward import Reward
-from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import StageLike, check_stages, prepare_stages
+from sc_loops.curation.stage import StageLike, prepare_stages
 from sc_loops.data.files import damage, read_tensors, write_tensors
 from sc_loops.data.memory import MemoryPolicy
 from sc_loops.data.mixture import Mixing, Training
@@ -28,14 +28,11 @@ from sc_loops.data.module import LoopDataModule
 from sc_loops.data.pool import Pool
 from sc_loops.data.real import RealData, RealPolicy
 from sc_loops.disk import Keep
-from sc_loops.errors import require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.facts import facts_of
 from sc_loops.improving.improvement import Improvement
 from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
-from sc_loops.models.closed_form import check_training
-from sc_loops.models.moments import MomentModel
 from sc_loops.out_of_memory import explained
 from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
@@ -45,7 +42,7 @@ from sc_loops.run import Row, Run
 from sc_loops.saving import save
 from sc_loops.shelf import Shelf
 from sc_loops.synthesis import Conditions, Synthesis, plan_chunks
-from sc_loops.training_sets import TrainingSets, check_mixing, later_items, planned_ratio
+from sc_loops.training_sets import TrainingSets, later_items, planned_ratio
 
 KEEP_ALL = Keep()
 
@@ -54,7 +51,7 @@ class SelfConsumingLoop(Callback):
     """Retrains a generative model on its own, transformed samples.
 
     Give it to a plain ``lightning.Trainer`` and fit a ``GenerativeModel`` on a ``LoopDataModule``. The loop sets the
-    trainer's number of epochs and has it ask for a new loader in each. Fitting again from ``run.saved.newest()``
+    trainer's number of epochs and has it ask for a new loader in each. Fitting with ``ckpt_path=loop.resume()``
     goes on where the run stopped. SIGTERM, SIGUSR1 and Ctrl-C let the step or chunk end, save, and raise ``Stopped``.
 
     Args:
@@ -124,20 +121,6 @@ class SelfConsumingLoop(Callback):
         keep: Keep = KEEP_ALL,
         nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
-        require(generations >= 0, "generations", generations, "an integer >= 0")
-        require(
-            synthetic_ratio >= 0,
-            "synthetic_ratio",
-            synthetic_ratio,
-            "λ >= 0, the ratio synthetic : real (0 is real data only, inf is synthetic data only)",
-        )
-        require(1 <= chunk_size <= 10**7, "chunk_size", chunk_size, "an integer in 1..10000000")
-        require(1 <= preview <= 10**4, "preview", preview, "an integer in 1..10000")
-        counts = {"samples": samples, "log_every": log_every, "checkpoint_steps": checkpoint_steps}
-        for option, count in counts.items():
-            require(count is None or count >= 1, option, count, "an integer >= 1")
-        possible = checkpoint_minutes is None or checkpoint_minutes > 0
-        require(possible, "checkpoint_minutes", checkpoint_minutes, "a number > 0, or null")
         self.run = run if isinstance(run, Run) else Run(run)
         self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, observers, seed
         self.generations, self.synthetic_ratio, self.stages = generations, synthetic_ratio, list(stages)
@@ -151,9 +134,16 @@ class SelfConsumingLoop(Callback):
         self.processes: Processes | None = None  # those of the trainer, unless they were joined before it
         self.patience: dict[str, float] = {}  # options of ``Processes.of``
         self.failure: BaseException | None = None  # what ended the fit, as it is to be told
+        self.claim = Claim()  # to the run directory
         self._trained = -1  # the last generation whose training is complete
         self._training_row: Row = {}  # what is known of that training
         self._inside: Row | None = None  # how far the next one is, when it was interrupted
+        fit_checks.check_options(self)
+
+    def resume(self) -> Path | None:
+        """The ``ckpt_path`` from which ``trainer.fit`` goes on with what is in the directory, or None if nothing is.
+        What is damaged there is said, and made again or refused: see ``Claim.resume``."""
+        return self.claim.resume(self.run)
 
     # The state of a run is how much was trained; all else is on disk or a function of the seed, but for what is
     # remembered of pools that were never written.
@@ -173,25 +163,29 @@ class SelfConsumingLoop(Callback):
         if stage != "fit":
             return
         model, module = GenerativeModel.of(pl_module), LoopDataModule.of(trainer)
+        fit_checks.check_trainer(trainer)
         trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         trainer.fit_loop.max_epochs = self.generations + (0 if self.start else 1)
         if self.processes is None or self.processes.closed:
             self.processes = Processes.of(trainer, **self.patience)
         self.processes.signals.listen()
         self.plan(model, module.data)
-        check_stages(self.stages, module.data)
-        if self.reward is not None:
-            check_reward(self.reward, module.data)
+        fit_checks.check_on_samples(self, module.data)
+        self.claim.take(self.run, trainer)
         if self.processes.local_rank == 0:
             self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-            if self.retraining == "from_scratch" and damage(self.run.initial_weights):
+            begins = not self.run.saved.generations()
+            if self.retraining == "from_scratch" and (begins or damage(self.run.initial_weights)):
                 write_tensors(self.run.initial_weights, model.state_dict())
         if trainer.is_global_zero:
-            self.run.open(facts_of(self, model, module, trainer.strategy.root_device), module.data)
-            self._recorded = max((row["step"] for row in self.run.training_rows()), default=0)
+            self._facts = facts_of(self, model, module, trainer.strategy.root_device)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        model = GenerativeModel.of(pl_module)
+        model, module = GenerativeModel.of(pl_module), LoopDataModule.of(trainer)
+        self.claim.check(self.run, trainer.ckpt_path)
+        if trainer.is_global_zero:
+            self.run.open(self._facts, module.data)
+            self._recorded = max((row["step"] for row in self.run.training_rows()), default=0)
         if self._trained < 0 and self._inside is None and self.start:
             model.load_weights(Path(self.start))
             self._trained = 0
@@ -244,6 +238,7 @@ class SelfConsumingLoop(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, model = LoopDataModule.of(trainer), GenerativeModel.of(pl_module)
+        self._require_all_steps(trainer, model, module.steps)
         model.require_finite(f"generation {self._trained + 1}, at the end of its training")
         self._trained, self._inside = self._trained + 1, None
         self._shelf.begin(self._trained, self._together)
@@ -264,19 +259,16 @@ class SelfConsumingLoop(Callback):
         if self._trained == self.generations:
             self._tell(trainer, "run_finished", self.run)
         self._together.close()
+        self.claim.release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
-        self.failure = explained(
-            exception,
-            batch=batch,
-            share=batch // trainer.world_size,
-            chunk=self.chunk_size,
-            network_batch=getattr(pl_module, "network_batch", None),
-        )
+        share, part = batch // trainer.world_size, getattr(pl_module, "network_batch", None)
+        self.failure = explained(exception, batch=batch, share=share, chunk=self.chunk_size, network_batch=part)
         if self.processes is not None:
             self.processes.fail(self.failure)
             self.processes.close()
+        self.claim.release()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
         """Plan ``chunks``, which every generation draws.
@@ -292,15 +284,10 @@ class SelfConsumingLoop(Callback):
             chunk_size=self.chunk_size,
         )
         self._evaluation = self.evaluation or Evaluation(data, None, self.reward)
-        check_training(model, self.first, self.later, self.keep, self.processes.world_size if self.processes else 1)
-        check_mixing(self.mixing, model)
-        MomentModel.check(model, self.stages)
+        fit_checks.check_together(self, model, data, self._evaluation)
         self._shelf = Shelf(self.run, self.keep, self.generations)
         self._training_sets = TrainingSets.of(self, data, self._shelf.samples)
         self._synthesis(0).check(model)
-        if self.improvement is not None:
-            with within("improvement"):
-                self.improvement.check(model, self._evaluation)
 
     # Training.
 
@@ -341,6 +328,14 @@ class SelfConsumingLoop(Callback):
         save(trainer, self.run, self.run.saved.step(generation, done), self._together)
         self._inside = None
         self._progress.saved()
+
+    def _require_all_steps(self, trainer: Trainer, model: GenerativeModel, steps: int) -> None:
+        """Raise ``RunError``, with all saved, where the trainer ended a generation before it did its ``steps``."""
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if 0 < done < steps:
+            with fit_checks.epoch_under_way(trainer):
+                self._save_inside(trainer, model, done)
+        fit_checks.require_all_steps(self.run, self._trained + 1, done, steps)
 
     def _mix_next(self, trainer: Trainer) -> None:
         """Have the next loader serve what the next generation trains on."""

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from sc_loops.data.files import checksum
-from sc_loops.data.pool import Pool
 from sc_loops.errors import RunError, UsageError
 from sc_loops.run import Run
 
@@ -21,8 +20,7 @@ def _say(line: str) -> None:
 
 def damaged_pools(run: Run) -> dict[int, list[str]]:
     """The pools with files that are missing or were changed since they were written, and which files these are."""
-    paths = sorted((run.path / "pools").glob("[0-9]*"))
-    return {int(path.name): names for path in paths if (names := Pool(path).damaged())}
+    return {t: names for t in sorted(run.pools()) if (names := run.pool(t).damaged())}
 
 
 def mend(run: Run, say: Callable[[str], None] = _say) -> Path | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sc_loops.data.real import RealData
 Row = dict[str, Any]
 
 _TIMES = ("seconds/", "samples_per_second/")
+_POOL = re.compile(r"\d{4,}")  # and nothing else: somebody may keep a copy beside it
 
 
 class Run:
@@ -100,10 +102,13 @@ class Run:
         """The auxiliary with which the model of ``generation`` is improved."""
         return self.path / "improvements" / f"{generation:04d}.safetensors"
 
+    def pools(self) -> set[int]:
+        """The generations of which a pool is on disk, finished or not."""
+        return {int(path.name) for path in (self.path / "pools").glob("[0-9]*") if _POOL.fullmatch(path.name)}
+
     def generations(self) -> list[int]:
         """Those of which a pool or a checkpoint is on disk, in order."""
-        pools = {int(path.name) for path in (self.path / "pools").glob("[0-9]*")}
-        return sorted(pools | self.saved.generations())
+        return sorted(self.pools() | self.saved.generations())
 
     def record(self, row: Row, *, durable: bool = True) -> None:
         """Append ``row`` to metrics.jsonl. Numbers that are not finite are written as strings.

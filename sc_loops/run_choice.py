@@ -44,9 +44,10 @@ def choose_run(
     """The run directory of a resolved config.
 
     It is called after the config (``stem``), with a digest where overrides make it differ from the ``recipe`` in
-    something that matters. If there is such a run already it is continued, unless ``fresh``: then the new one is
-    called ``<name>-2``, and so on. With ``claim`` a fresh directory is made at once, so that of two commands that
-    start together each gets its own. ``complete`` gives a record of an older version the defaults of newer options.
+    something that matters. If there is such a run already the last one is continued, unless ``fresh``: then the new
+    one is called ``<name>-2``, and so on. A directory of that name may also be another config's, ``<name>-2.yaml``.
+    With ``claim`` a fresh directory is made at once, so that of two commands that start together each gets its own.
+    ``complete`` gives a record of an older version the defaults of newer options.
 
     Raises:
         UsageError: the run that is there was started with another config, or its config cannot be read.
@@ -60,10 +61,12 @@ def choose_run(
     if fresh:
         number += (output / numbered(name, number)).exists()
         return claimed(output, name, number) if claim else Run(output / numbered(name, number))
-    run = Run(output / numbered(name, number))
-    if run.config_path.exists():
-        require_same(run, resolved, complete)
-    return run
+    first, *later = (Run(output / numbered(name, n)) for n in range(1, number + 1))
+    runs = [*(run for run in reversed(later) if _is_later(run, first)), first]
+    continued = next((run for run in runs if run.path.exists() and not _changed(run, resolved, complete)), None)
+    if continued is None and first.path.exists():
+        require_same(runs[0], resolved, complete)
+    return continued or first
 
 
 def require_directory(output: Path, name: str) -> None:
@@ -82,6 +85,12 @@ def newest(output: Path, name: str) -> int:
     while (output / numbered(name, number + 1)).exists():
         number += 1
     return number
+
+
+def _is_later(run: Run, first: Run) -> bool:
+    """Whether ``run``, whose name is that of ``first`` and a number, may have been started afresh beside it, and was
+    not given that very name."""
+    return _recorded(run).get("name") in (None, first.name) if run.config_path.exists() else first.path.exists()
 
 
 def numbered(name: str, number: int) -> str:
@@ -109,20 +118,28 @@ def is_free(key: str, resolved: dict[str, Any]) -> bool:
 
 def require_same(run: Run, resolved: dict[str, Any], complete: Completion) -> None:
     """Refuse to continue a run with a config under which it would have gone otherwise."""
-    recorded = _recorded(run)
-    with suppress(UsageError):  # an option that is gone: the difference is shown
-        recorded = complete(recorded)  # an older version did not know all options
-    before = significant(recorded)
-    now = significant(resolved)
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    changed = _changed(run, resolved, complete)
     if changed:
-        shown = "; ".join(f"{key}: {before.get(key)} then, {now.get(key)} now" for key in changed[:5])
+        shown = "; ".join(f"{key}: {then} then, {now} now" for key, (then, now) in sorted(changed.items())[:5])
         raise UsageError(
             str(run.path),
             found=f"a run of another config ({shown})",
             expected="the config it was started with",
             do="start over beside it with --fresh, or give another name=...",
         )
+
+
+def _changed(run: Run, resolved: dict[str, Any], complete: Completion) -> dict[str, tuple[str | None, str | None]]:
+    """The keys that matter and are not what they were when the run was started, with their values then and now. Of a
+    run that recorded nothing yet there are none."""
+    if not run.config_path.exists():
+        return {}
+    recorded = _recorded(run)
+    with suppress(UsageError):  # an option that is gone: the difference is shown
+        recorded = complete(recorded)  # an older version did not know all options
+    before, now = significant(recorded), significant(resolved)
+    both = {key: (before.get(key), now.get(key)) for key in before.keys() | now.keys()}
+    return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
 def _recorded(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from time import monotonic
 
 from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Pool
-from sc_loops.disk import Keep, prune
+from sc_loops.disk import Keep, Pruner
 from sc_loops.errors import RunError
 from sc_loops.processes import Processes
 from sc_loops.run import Run
@@ -29,6 +29,7 @@ class Shelf:
 
     def __init__(self, run: Run, keep: Keep, generations: int) -> None:
         self._run, self._keep, self._generations = run, keep, generations
+        self._pruner = Pruner(run, keep)
         self._held: tuple[int, HeldPool] | None = None
         self._hold_until = -math.inf
         self._writing = 0.0  # seconds, of the checkpoint of the newest generation
@@ -75,6 +76,6 @@ class Shelf:
     def written(self, generation: int, needs: Callable[[int], bool]) -> None:
         """Note that ``generation`` is complete on disk, and delete what is not kept of those before it but for pools
         of which the loop's memory still ``needs`` the samples."""
-        prune(self._run, self._keep, generation, needs=needs)
+        self._pruner.prune(generation, needs)
         if self._keep.hold_seconds is not None:
             self._hold_until = monotonic() + max(self._keep.hold_seconds, HOLDING_TO_WRITING * self._writing)

@@ -127,7 +127,10 @@ class Synthesis:
         return summary
 
     def check(self, model: GenerativeModel) -> None:
-        """Raise ``UsageError`` for a conditional model without labels, or under captions that are held out."""
+        """Raise ``UsageError`` for a conditional model without labels, or under captions that are held out, and for
+        conditions of a model that has none."""
+        ignored = not model.conditional and self.conditions != "real"
+        require(not ignored, "conditions", self.conditions, "real, since the model is not conditional")
         held_out = model.conditional and self.conditions == "uniform" and self.data.motions is not None
         expected = "real or in_turn: uniform would sample under held-out captions too"
         require(not held_out, "conditions", self.conditions, expected)

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch import Tensor, nn
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -131,24 +131,32 @@ def tiny_loop(path: Path, **options: Any) -> SelfConsumingLoop:
 def fit(
     loop: SelfConsumingLoop, model: GenerativeModel | None = None, *, data: RealData | None = None, **trainer: Any
 ) -> GenerativeModel:
-    """Fit from the last checkpoint of the loop's run, if there is one."""
+    """Fit from the newest checkpoint of the loop's run, if there is one."""
+    return plain_fit(loop, loop.resume(), model, data=data, **trainer)
+
+
+def plain_fit(
+    loop: SelfConsumingLoop,
+    checkpoint: Path | None = None,
+    model: GenerativeModel | None = None,
+    *,
+    data: RealData | None = None,
+    callbacks: Sequence[Callback] = (),
+    **trainer: Any,
+) -> GenerativeModel:
+    """Fit from ``checkpoint``, and with further ``callbacks``."""
     torch.manual_seed(0)
     model = TinyModel() if model is None else model
-    checkpoint = loop.run.last_checkpoint
     Trainer(
         accelerator="cpu",
         devices=1,
-        callbacks=[loop],
+        callbacks=[loop, *callbacks],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         **trainer,
-    ).fit(
-        model,
-        LoopDataModule(data or tiny_data(), batch_size=16),
-        ckpt_path=checkpoint if checkpoint.exists() else None,
-    )
+    ).fit(model, LoopDataModule(data or tiny_data(), batch_size=16), ckpt_path=checkpoint)
     return model
 
 

@@ -58,6 +58,22 @@ def test_in_turn_does_not_depend_on_the_chunks(data) -> None:
     assert whole == parts
 
 
+class Plain(Echo):
+    conditional = False
+
+
+@pytest.mark.parametrize("conditions", ["uniform", "in_turn"])
+def test_a_model_without_conditions_has_none_to_choose(data, conditions: Conditions) -> None:
+    def synthesis(conditions: Conditions) -> Synthesis:
+        return Synthesis(data, None, [], Evaluation(data, None, None), conditions=conditions, seed=3)
+
+    with pytest.raises(UsageError, match="the model is not conditional") as error:
+        synthesis(conditions).check(Plain())
+    assert error.value.where == "conditions"
+    synthesis("real").check(Plain())
+    synthesis(conditions).check(Echo())
+
+
 def test_real_draws_only_what_is_there(data) -> None:
     [conditions] = drawn(data, "real", [700])
     counts = torch.tensor(conditions).bincount(minlength=61)[::10]

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from sc_loops.cli import train
+from sc_loops.disk import used_bytes
+from sc_loops.experiment import build, resolved_config
+from sc_loops.processes import Processes
 from sc_loops.run import Run
+from sc_loops.start import carry_out
 
 SMALL = ["loop.first={steps: 2}", "loop.later={steps: 2}", "wandb.mode=disabled", "trainer.accelerator=cpu"]
 
@@ -33,6 +37,26 @@ def test_the_estimate_is_about_what_the_run_takes(tmp_path, capfd, recipe: str, 
     expected = run.facts()["disk/expected_bytes"]
     assert taken < expected < 4 / 3 * (taken + 2 * checkpoint + pool + 0.2 * taken)
     assert "disk        about" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["data.dimensions=200", "model.replicas=1", "loop.memory=replace"],  # a covariance in each checkpoint
+        ["model={name: kde}", "data.dimensions=50", "data.size=400", "loop.memory=accumulate"],  # and all its items
+    ],
+)
+def test_the_estimate_counts_what_a_closed_form_fits(tmp_path, options: list[str]) -> None:
+    keep = "loop.keep={last: null, every: null, hold_seconds: null}"
+    common = [f"output={tmp_path}", "name=run", "loop.generations=5", keep]
+    run, resolved = Run(tmp_path / "run"), resolved_config("accumulate_vs_replace", [*common, *options])
+    experiment = build(resolved, run)
+    experiment.check()
+    experiment.prepare(Processes())
+    carry_out(experiment, run, resolved, Processes(), observers=[])
+    expected, taken = experiment.loop.facts["disk/expected_bytes"], used_bytes(run)
+    checkpoint = run.checkpoint(5).stat().st_size
+    assert taken < expected < 1.15 * taken + 2 * checkpoint
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_done(small_disk: Path, capfd) -> None:

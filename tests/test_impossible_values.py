@@ -39,11 +39,12 @@ IMPOSSIBLE_MOONS: list[tuple[str, Any]] = [
     ("model.ot_block", 0),
     ("model", {"name": "sc_loops.models.base:GenerativeModel"}),
     *(("loop.synthetic_ratio", v) for v in (-1, -0.1, NAN, -INF, 1e300)),
-    *(("loop.generations", v) for v in (-1, None)),
+    *(("loop.generations", v) for v in (-1, None, 10**30, ABSURD)),
     *(("loop.stages.0.choices", v) for v in (0, -4)),
     *(("loop.stages.0.kept", v) for v in (0, 3)),  # 3 needs loop.samples
     ("loop.stages", "k_choice"),
     ("loop.stages", [None]),
+    *((f"loop.{which}.horizontal_flips", True) for which in ("first", "later")),  # of points
     *(("loop.first.steps", v) for v in (0, -3, None, 10**30)),
     *(("loop.first.learning_rate", v) for v in (0, -1.0, INF)),
     *(("loop.later.passes", v) for v in (0, -1.0, INF, None, 1e300)),

@@ -14,6 +14,9 @@ def test_the_library_example_runs(tmp_path, monkeypatch) -> None:
     code = code.replace("steps=1000", "steps=20").replace("passes=10", "passes=1").replace("size=2000", "size=300")
     exec(compile(code, "README.md", "exec"), {})
     run = Run("runs/leftmost")
+    made = {path: path.stat().st_mtime_ns for path in run.path.glob("*/**/*.*") if path.name != "last.ckpt"}
+    exec(compile(code, "README.md", "exec"), {})  # finds itself finished
+    assert {path: path.stat().st_mtime_ns for path in made} == made
     assert [row["generation"] for row in run.rows()] == [0, 1, 2, 3]
     assert run.rows()[1]["synthetic_items"] == 300
     assert run.report_path.exists()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from conftest import TINY, generations
 
 from sc_loops.cli import main, train
+from sc_loops.errors import UsageError
 from sc_loops.run import Run
+from sc_loops.run_choice import choose_run
 
 
 def runs(here: Path) -> list[str]:
@@ -63,6 +67,43 @@ def test_a_run_is_continued_finished_and_started_afresh(here, tiny) -> None:
     assert tiny("--fresh", "--dry-run")[0] == 0
 
 
+def chosen(here: Path, stem: str, *, fresh: bool = False, **given: Any) -> str:
+    """The directory of the run of ``stem``, where it then leaves its config."""
+    resolved = {"name": None, "output": str(here), **given}
+    run = choose_run(resolved, resolved, stem, fresh=fresh)
+    run.path.mkdir(exist_ok=True)
+    run.config_path.write_text(yaml.safe_dump(resolved))
+    return run.name
+
+
+def test_a_run_of_a_config_whose_name_ends_in_a_number_is_not_one_that_was_started_afresh(tmp_path: Path) -> None:
+    assert chosen(tmp_path, "toy-2", seed=2) == "toy-2"
+    assert chosen(tmp_path, "toy", seed=1) == "toy"
+    assert chosen(tmp_path, "toy", seed=1) == "toy"  # where both are there
+    assert chosen(tmp_path, "toy-2", seed=2) == "toy-2"
+    assert chosen(tmp_path, "toy", seed=1, fresh=True) == "toy-3"
+    assert chosen(tmp_path, "toy", seed=1) == "toy-3"
+    assert chosen(tmp_path, "toy-2", seed=2) == "toy-2"
+    with pytest.raises(UsageError, match="seed: 1 then, 3 now"):
+        chosen(tmp_path, "toy", seed=3)
+
+
+def test_a_run_with_a_name_of_its_own_is_no_other_one(tmp_path: Path) -> None:
+    """Also where the configs are the same, to see whether the numbers are."""
+    for name in ("a-2", "a", "a-2", "a"):
+        assert chosen(tmp_path, "toy", name=name) == name
+    assert chosen(tmp_path, "toy", name="a", fresh=True) == "a-3"
+    assert chosen(tmp_path, "toy", name="a") == "a-3"
+
+
+def test_one_that_was_started_afresh_is_found_when_the_first_is_deleted(tmp_path: Path) -> None:
+    assert [chosen(tmp_path, "toy", fresh=fresh) for fresh in (False, True, False)] == ["toy", "toy-2", "toy-2"]
+    shutil.rmtree(tmp_path / "toy")
+    assert chosen(tmp_path, "toy") == "toy-2"
+    (tmp_path / "toy-2" / "config.yaml").unlink()  # it may be anybody's
+    assert chosen(tmp_path, "toy") == "toy"
+
+
 def test_a_run_of_a_version_with_fewer_options_is_continued(here, tiny) -> None:
     assert tiny("loop.synthetic_ratio=1")[0] == 0
     (path,) = (here / "runs").glob("tiny-*/config.yaml")
@@ -106,6 +147,12 @@ def test_a_name_and_an_output_are_used(here, tiny) -> None:
     assert status == 0
     assert generations("elsewhere/mine") == [0]
     assert not (here / "runs").exists()
+
+
+def test_generations_are_those_of_pools_and_not_of_what_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("0000", "0000.bak", "0002", "3-old", "12345", "7"):
+        (tmp_path / "pools" / name).mkdir(parents=True)
+    assert Run(tmp_path).generations() == [0, 2, 12345]
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="needs a directory that even root cannot write to")

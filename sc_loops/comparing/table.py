@@ -7,6 +7,7 @@ import io
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,25 @@ def write_table(path: Path, settings: Settings, records: Sequence[Record]) -> No
     that a run did not record, is empty. Numbers are written with all their digits, so that they read back as they
     were recorded. Run by run, since a sweep of hundreds of runs has a hundred thousand lines; ``path`` is written
     whole or not at all.
+
+    Raises:
+        RunError: the directory cannot be written to, or the disk is full.
     """
     metrics = list(dict.fromkeys(metric for record in records for metric in record.columns))
+    header = _cells(["run", "seed", *settings.keys, "generation", *metrics]) + "\n"
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(_cells(["run", "seed", *settings.keys, "generation", *metrics]) + "\n")
-            for record in records:
-                text = "".join(_lines(record, settings.keys, metrics))
-                with writing(path, len(text)):
-                    file.write(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path, len(header)):  # at least
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                file.write(header)
+                for record in records:
+                    text = "".join(_lines(record, settings.keys, metrics))
+                    with writing(path, len(text)):
+                        file.write(text)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def _lines(record: Record, keys: Sequence[str], metrics: Sequence[str]) -> Iterator[str]:

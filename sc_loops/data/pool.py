@@ -126,8 +126,12 @@ class Pool:
         return all(damage(path) is None and read_metadata(path).get("weights", "") == weights for path in paths)
 
     def finish(self, generation: int, chunks: list[Chunk], *, weights: str = "") -> None:
-        """Write the manifest. Called by rank 0 when all ranks have filled their chunks."""
+        """Write the manifest, and delete what killed writers left. Called by rank 0, on each node, when all ranks
+        have filled their chunks."""
         kept = [count_samples(self._chunk_path(c.index)) for c in chunks]
+        for kind in ("raw", "chunk", "preview"):  # not the manifest's, which another node may be writing here
+            for leftover in self.path.glob(f".{kind}*.tmp"):
+                leftover.unlink(missing_ok=True)
         self._write_manifest(
             {
                 "generation": generation,

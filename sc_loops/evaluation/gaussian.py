@@ -59,9 +59,13 @@ class GaussianDistance(Metric):
         self.target = GaussianTarget(of_one_replica(data, model), mean=mean, covariance=covariance)
         self._moments = Moments(self.target.mean.double(), self.target.covariance).with_root()
 
+    def observed_bytes(self, raw: int) -> int:
+        d = self._model.dimensions
+        return 8 * (d * d + d if self._model.replicas == 1 else len(KEYS) * self._model.replicas)
+
     def observe(self, samples: Samples) -> Observation:
-        """Of one replica its moments; of several, with the first chunk alone, what is measured of each."""
-        if self._model.replicas > 1 and len(samples) and samples.columns["index"][0]:
+        """With the first chunk alone: of one replica its moments; of several, what is measured of each."""
+        if len(samples) and samples.columns["index"][0]:
             return {}
         mean, covariance = (m.cpu() for m in self._model.moments())
         if self._model.replicas == 1:

@@ -29,7 +29,10 @@ class GenerativeModel(LightningModule, ABC):
     """A LightningModule that can be trained on ``Samples`` and sampled.
 
     A subclass implements ``loss`` and ``sample``; nothing else is required of it. Its constructor passes the
-    options below on to this one.
+    options below on to this one. One with an optimizer of its own overrides ``configure_optimizers``; the learning
+    rate is the loop's all the same: ``optimizer_step`` sets ``lr`` of every parameter group, from the loop's or this
+    model's ``learning_rate``, ``warmup_steps`` and decay, whatever the optimizer was given. Override that as well to
+    have it otherwise.
 
     Args:
         learning_rate: Adam's. The loop may set another for generation 0 and for the later ones.

@@ -55,9 +55,10 @@ def check_training(model: GenerativeModel, first: Training, later: Training, kee
         require(hold is None, "keep.hold_seconds", hold, expected, "leave it out; keep.last bounds the disk")
         return
     for name, training in (("first", first), ("later", later)):
-        budget = {k: v for k, v in vars(training).items() if v and k not in ("horizontal_flips", "decay")}
+        budget = {k: v for k, v in vars(training).items() if v and k != "horizontal_flips"}
         once = budget in ({"passes": 1}, {"steps": 1})
-        require(once, name, budget, "{passes: 1}: a model in closed form sees all items once, at once")
+        expected = "{passes: 1}: a model in closed form sees all items once, at once, and has no learning rate"
+        require(once, name, budget, expected)
     require_one_process(model, processes)
 
 
@@ -66,3 +67,9 @@ def require_one_process(model: GenerativeModel, processes: int) -> None:
     alone = processes == 1 or not isinstance(model, ClosedFormModel)
     do = "set trainer.devices=1, and trainer.accelerator=cpu where a GPU is not worth it"
     require(alone, "devices", processes, "one process, which fits the model", do)
+
+
+def require_no_clipping(model: GenerativeModel, gradient_clip_val: float | None) -> None:
+    """Raise ``InvalidValue`` where gradients would be clipped of a model in closed form, which has none."""
+    none = gradient_clip_val is None or not isinstance(model, ClosedFormModel)
+    require(none, "gradient_clip_val", gradient_clip_val, "null: a model in closed form has no gradients")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sc_loops.data.real import RealData
-from sc_loops.errors import require
+from sc_loops.errors import RunError, require
 from sc_loops.models.moments import MomentModel
 from sc_loops.models.running_moments import RunningMoments
 from sc_loops.models.weighting import weighted_mean
@@ -22,7 +22,8 @@ class Gaussian(MomentModel):
 
     Args:
         data: for the shape of a sample; it is fitted on the flattened samples.
-        regularisation: added to the diagonal of the covariance, as scikit-learn's ``GaussianMixture`` does.
+        regularisation: added to the diagonal of the covariance, as scikit-learn's ``GaussianMixture`` does. With 0 a
+            run ends with a ``RunError`` when the covariance is singular, also in the precision of numbers.
         sampling_bias: b in (0, 1]: samples are drawn from N(mean, b covariance) (Alemohammad et al. 2024, arXiv
             2307.01850, who call it λ). 1 is none.
         unbiased: divide the covariance by N - 1, as that paper does, or of weighted items by 1 - Σ w², where the
@@ -86,7 +87,7 @@ class Gaussian(MomentModel):
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         coordinates = self.replicas * self.dimensions
         noise = torch.randn(n, coordinates, generator=generator, device=self.device, dtype=torch.float64)
-        factors = math.sqrt(self.sampling_bias) * torch.linalg.cholesky(self.moments()[1])
+        factors = math.sqrt(self.sampling_bias) * _factor(self.moments()[1])
         parts = zip(self.moments()[0], self._each(noise), factors, strict=True)
         return torch.cat([mean + z @ factor.T for mean, z, factor in parts], dim=1).float().view(n, *self._shape)
 
@@ -110,16 +111,35 @@ class Gaussian(MomentModel):
         return mean, covariance / (1 - share.square().sum()) if self.unbiased else covariance
 
 
+def _factor(covariance: Tensor) -> Tensor:
+    """The Cholesky factor of ``covariance (..., d, d)``.
+
+    Raises:
+        RunError: one is singular, as that of items in a plane, or of a loop that has collapsed to a point.
+    """
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed.any():
+        several = f" in {int(failed.count_nonzero())} of {failed.numel()} replicas" if failed.dim() else ""
+        raise RunError(
+            "the covariance of the Gaussian",
+            found=f"a covariance that is no longer positive definite{several}: what it was fitted to has no width in "
+            "some direction, as few items have, or a loop that has collapsed",
+            expected="a positive definite covariance, which has a likelihood and can be sampled",
+            do="set model.regularisation to a number > 0, as 1e-6, or train on more items, and start over",
+        )
+    return factor
+
+
 def _nats(x: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """``(N,)``, the negative log-likelihoods of ``x (N, d)``."""
-    factor = torch.linalg.cholesky(covariance)
+    factor = _factor(covariance)
     z = torch.linalg.solve_triangular(factor, (x - mean).T, upper=False)
     return z.square().sum(dim=0) / 2 + _nats_of_the_mean(factor)
 
 
 def _expected_nats(scatter: Tensor, covariance: Tensor) -> Tensor:
     """The mean negative log-likelihood of items with the mean of the model and the biased covariance ``scatter``."""
-    factor = torch.linalg.cholesky(covariance)
+    factor = _factor(covariance)
     return torch.cholesky_solve(scatter, factor).trace() / 2 + _nats_of_the_mean(factor)
 
 

@@ -103,6 +103,8 @@ class _Content(NamedTuple):
 
 def _loaded(path: Path) -> Any:
     """The content of the file, which is data alone."""
+    if path.is_dir():  # "." has no name
+        raise Misfit("a directory, which cannot be read as weights")
     sidecar = path.with_name(f"{path.name}.sha256")
     try:
         if sidecar.exists() and sidecar.read_text().split()[:1] != [checksum(path)]:

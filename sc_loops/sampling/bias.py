@@ -15,6 +15,8 @@ from torch import Tensor
 from sc_loops.errors import require
 from sc_loops.networks.network import Network
 
+_USUAL_DROPOUT = 0.1  # the default of all models: of a network without classes it says nothing
+
 
 class Guiding(NamedTuple):
     """What a sampler does for its guidance or its bias.
@@ -38,8 +40,8 @@ class Guiding(NamedTuple):
         that paper has for Gaussians; a clip bounds what is predicted and so departs from that.
 
         Raises:
-            InvalidValue: an option is outside its range, there is guidance without classes, or a bias together with a
-                guidance scale, or with a conditional network that is never trained without classes.
+            InvalidValue: an option is outside its range, there is guidance or dropout without classes, or a bias
+                together with a guidance scale, or with a conditional network that is never trained without classes.
         """
         require(0 <= condition_dropout <= 1, "condition_dropout", condition_dropout, "a number in [0, 1]")
         require(0 <= guidance_scale < math.inf, "guidance_scale", guidance_scale, "a number >= 0")
@@ -49,6 +51,13 @@ class Guiding(NamedTuple):
             "guidance_scale",
             guidance_scale,
             "1, since the network is not class-conditional",
+        )
+        require(
+            conditional or condition_dropout in (0, _USUAL_DROPOUT),
+            "condition_dropout",
+            condition_dropout,
+            "0 or its default, since the network is not class-conditional",
+            "leave it out, or set class_conditional=true",
         )
         possible = 0 < sampling_bias <= 1 and 1 / sampling_bias < math.inf
         require(possible, "sampling_bias", sampling_bias, "b in (0, 1], where 1 is none")

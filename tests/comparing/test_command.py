@@ -29,6 +29,16 @@ def test_out_names_the_directory_and_makes_it(tmp_path: Path, capsys: pytest.Cap
     assert "a directory that can be made" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a directory that even root cannot write to")
+def test_a_directory_that_cannot_be_written_to_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of(tmp_path / "run", config())
+    assert compare([str(run.path), "--out", "/proc"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: /proc/comparison.csv")
+    assert "expected: to write" in message
+    assert "should not happen" not in message
+
+
 def test_runs_of_several_directories_get_one_named_after_them_whatever_their_order() -> None:
     a, b, c = Path("x/a"), Path("y/b"), Path("y/c")
     assert default_directory([a, b]) == default_directory([b, a, b])

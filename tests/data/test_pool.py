@@ -38,6 +38,22 @@ def test_the_bytes_do_not_depend_on_order_or_ranks(tmp_path) -> None:
         assert contents(shared) == contents(alone)
 
 
+def test_what_a_killed_writer_left_goes_when_the_pool_is_finished_and_not_before(tmp_path) -> None:
+    """Another rank may still be writing its chunk, and another node, on the same disk, its manifest."""
+    tmp_path.joinpath(".manifest.json.00.tmp").write_bytes(b"x")
+    for name in ("chunk-00002.safetensors", "raw-00001.safetensors", "preview.safetensors"):
+        tmp_path.joinpath(f".{name}.1a2b.tmp").write_bytes(b"x")
+    pool = Pool(tmp_path)
+    list(pool.fill(CHUNKS[:3], make))
+    with pytest.raises(OSError, match="chunk-00003"):
+        pool.finish(1, CHUNKS)
+    assert len(list(tmp_path.glob(".*.tmp"))) == 4
+    list(pool.fill(CHUNKS, make))
+    pool.finish(1, CHUNKS)
+    assert [path.name for path in tmp_path.glob(".*")] == [".manifest.json.00.tmp"]
+    assert pool.damaged() == []
+
+
 def test_it_reads_what_was_written(tmp_path) -> None:
     pool = Pool(tmp_path)
     list(pool.fill(CHUNKS, make))

@@ -45,12 +45,15 @@ def test_the_values_of_replicas_are_means_with_their_standard_errors(kind: type[
     assert set(each[0]) == {"wasserstein_2/gaussian", "mean_square/gaussian", "covariance_trace/gaussian"}
 
 
-def test_of_many_chunks_the_first_is_enough() -> None:
-    model = Gaussian(gaussian(dimensions=R * D), replicas=R)
+@pytest.mark.parametrize("replicas", [1, R])
+def test_of_many_chunks_the_first_is_enough(replicas: int) -> None:
+    model = Gaussian(gaussian(dimensions=R * D), replicas=replicas)
     metric = GaussianDistance(model, gaussian(dimensions=R * D))
     later = Samples(FIRST.x, None, {"index": torch.arange(3) + 3})
     assert metric.observe(later) == {}
-    assert all(values.shape == (R,) for values in metric.observe(FIRST).values())
+    seen = metric.observe(FIRST)
+    assert all(values.shape == (R,) for values in seen.values()) or replicas == 1
+    assert metric.observed_bytes(3) == sum(values.nbytes for values in seen.values())
 
 
 def test_the_target_is_that_of_one_replica() -> None:

@@ -251,6 +251,11 @@ def test_a_damaged_file(tmp_path, content: bytes | str, suffix: str) -> None:
     assert "cannot be read" in refused(flow(), path).found
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_directory_without_a_name(path: str) -> None:
+    assert "directory" in refused(flow(), Path(path)).found
+
+
 def test_a_file_that_is_not_what_its_checksum_says(tmp_path) -> None:
     path = saved(published(), tmp_path / "start.pt")
     sidecar = tmp_path / "start.pt.sha256"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -9,6 +10,9 @@ import torch
 
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue
+from sc_loops.models.ddpm import DDPM
+from sc_loops.models.edm import EDM
+from sc_loops.models.flow_matching import FlowMatching
 from sc_loops.networks.mlp import TimeMLP
 from sc_loops.samples import Samples
 from sc_loops.sampling.bias import Guiding
@@ -58,6 +62,7 @@ def test_a_bias_outside_its_range_is_refused(network, b):
         (CONDITIONAL, 0.0, 1.0, 0.5, "sampling_bias", "condition_dropout is 0"),
         (PLAIN, 0.1, 2.0, 0.5, "guidance_scale", "not class-conditional"),
         (PLAIN, 1.1, 1.0, 1.0, "condition_dropout", "number in"),
+        (PLAIN, 0.5, 1.0, 1.0, "condition_dropout", "not class-conditional"),
         (PLAIN, 0.1, math.inf, 1.0, "guidance_scale", "number >= 0"),
     ],
 )
@@ -65,6 +70,12 @@ def test_what_does_not_go_together_is_refused(network, dropout, scale, b, where,
     with pytest.raises(InvalidValue, match=says) as error:
         Guiding.of(network, dropout, scale, b)
     assert error.value.where == where
+
+
+@pytest.mark.parametrize("model", [DDPM, EDM, FlowMatching])
+def test_a_network_without_classes_takes_the_default_of_every_model(model):
+    default = inspect.signature(model).parameters["condition_dropout"].default
+    assert Guiding.of(PLAIN, default, 1.0, 1.0) == (1.0, 1.0)
 
 
 def test_a_network_without_classes_needs_no_dropout():
