@@ -41,7 +41,6 @@ def train(name: str, data: RealData, network: dict[str, Any], batch_size: int, s
     module = LoopDataModule(data, batch_size=batch_size)
     module.begin_generation(
         0,
-        pool=None,
         synthetic_ratio=0.0,
         training=Training(steps=WARM_UP + steps),
         seed=0,

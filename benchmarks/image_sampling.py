@@ -67,7 +67,7 @@ def trained(experiment: Experiment, steps: int) -> FlowMatching:
     model, module = experiment.model, LoopDataModule(experiment.data, batch_size=experiment.batch_size)
     assert isinstance(model, FlowMatching)
     pairing, training = model.pairing(), Training(steps=steps)
-    module.begin_generation(0, pool=None, synthetic_ratio=0.0, training=training, seed=0, pairing=pairing)
+    module.begin_generation(0, synthetic_ratio=0.0, training=training, seed=0, pairing=pairing)
     optimizer = torch.optim.Adam(model.parameters(), lr=experiment.loop.first.learning_rate or model.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for batch in module.train_dataloader():

@@ -62,7 +62,7 @@ def trained_model(steps: int = 2000, width: int = 64) -> FlowMatching:
     data = two_moons()
     model = FlowMatching(data, network=TimeMLP(data, width=width))
     module = LoopDataModule(data, batch_size=256)
-    module.begin_generation(0, pool=None, synthetic_ratio=0.0, training=Training(steps=steps), seed=0)
+    module.begin_generation(0, synthetic_ratio=0.0, training=Training(steps=steps), seed=0)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for batch in module.train_dataloader():

@@ -87,7 +87,7 @@ def bare(steps: int, width: int) -> Cost:
     """The cost of the same steps without Lightning."""
     model, module = model_for(width), LoopDataModule(two_moons(size=4096, test_size=4), batch_size=256)
     budget = Training(steps=WARM_UP + steps)
-    module.begin_generation(0, pool=None, synthetic_ratio=0.0, training=budget, seed=0)
+    module.begin_generation(0, synthetic_ratio=0.0, training=budget, seed=0)
     weights = list(model.parameters())
     average = [w.detach().clone() for w in weights]
     optimizer = torch.optim.AdamW(weights, lr=2e-4, weight_decay=0.0, fused=True)

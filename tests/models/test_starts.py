@@ -46,6 +46,7 @@ def test_the_default_unet_has_the_tensors_of_torchcfms_cifar_network() -> None:
 
 @pytest.mark.parametrize("options", [{**CIFAR, "num_channels": 32, "num_head_channels": 32}, SMALL])
 def test_with_time_scale_1_it_is_the_same_function(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
     theirs = scrambled(UNetModelWrapper(**options)).eval()
     same = {
         "channels": options["num_channels"],
@@ -60,7 +61,8 @@ def test_with_time_scale_1_it_is_the_same_function(options: dict[str, Any]) -> N
     t, x = torch.rand(2), torch.randn(2, *options["dim"])
     with torch.no_grad():
         assert torch.equal(ours(t, x), theirs(t, x))
-        assert (ours(t / 2, x) - theirs(t, x)).abs().max() > 1e-3
+        # Little where a group of the normalisation has one channel, which loses what time adds to it.
+        assert (ours(t / 2, x) - theirs(t, x)).abs().max() > 1e-5
 
 
 # torchcfm's layout.

@@ -187,7 +187,7 @@ def test_a_sweep_over_what_does_not_work(here: Path, capfd, key: str, value: str
         (["--seeds", "0..1", "trainer.devices=2"], "trainer.devices", "one device each"),
         (["--seeds", "0..1", "trainer.num_nodes=2"], "trainer.devices", "one device each"),
         (["--seeds", "0..1", "batch_size=fast"], "batch_size", "an integer"),
-        (["--seeds", "0..1", "loop.generations=-1"], "loop.generations (in the run seed=0)", ">= 0"),
+        (["--seeds", "0..1", "loop.generations=-1"], "loop.generations (in the run seed=0)", "0..1000000"),
         (["--seeds", "0..1", "output=tiny.yaml"], "output", "a file"),
     ],
 )
