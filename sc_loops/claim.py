@@ -84,9 +84,8 @@ class Claim:
 def newest_whole(run: Run) -> Path | None:
     """The checkpoint that ``opening.mend`` returns, found without touching anything, also while rank 0 mends."""
 
-    def age(
-        path: Path,
-    ) -> tuple[int, int, str]:  # a name with a step, which is longer, comes after the one without
+    def age(path: Path) -> tuple[int, int, str]:
+        # A name with a step, which is longer, comes after the one without.
         return run.saved.trained(path), len(path.name), path.name
 
     for path in sorted(run.checkpoints.glob("generation-[0-9]*.ckpt"), key=age, reverse=True):

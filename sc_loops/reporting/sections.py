@@ -73,11 +73,12 @@ def _rewards(run: Run, rows: Sequence[Row], theory: Mapping[str, Array]) -> Sect
         "before any stage. The theory's guarantees are on E[eʳ]."
     )
     if "reward/mean" in theory:
+        stand_in = ", which also stand for the real data" if 0 < run.facts()["synthetic_ratio"] < math.inf else ""
         text += (
             " The dashed line is theory: the exact recursion of K-choice curation, "
             "p(t+1) = (p(0) + λ · curated p(t))\u00a0/\u00a0(1\u00a0+\u00a0λ), started from the rewards of "
-            "generation 0's samples, which also stand for the real data. It is what a model would do that learns its "
-            "training mixture perfectly."
+            f"generation 0's samples{stand_in}. It is what a model would do that learns its training mixture "
+            "perfectly."
         )
     text += contested(run.facts())
     words = {

@@ -12,41 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import first_coordinate, fit
+from conftest import first_coordinate
+from improved_runs import SMALL, looped, pools, rows
 from tiny_flows import DATA, trained
 
-from sc_loops import SIMS, Evaluation, Neon, Observer, Run, SelfConsumingLoop, Training
+from sc_loops import SIMS, Neon, Observer, Run
 from sc_loops.cli import train
 from sc_loops.data.files import read_tensors
 from sc_loops.disk import Keep
 from sc_loops.errors import Stopped
 
 KINDS = pytest.mark.parametrize("kind", [SIMS, Neon])
-SMALL = {"samples": 60, "steps": 6, "batch_size": 20}
-
-
-def looped(path: Path, improvement: Any, **options: Any) -> Run:
-    chosen: dict[str, Any] = {
-        "generations": 2,
-        "synthetic_ratio": 1.0,
-        "first": Training(steps=6),
-        "later": Training(steps=4),
-        "samples": 70,
-        "chunk_size": 40,
-        "preview": 4,
-        "evaluation": Evaluation(DATA, None, None, samples=50),
-        **options,
-    }
-    fit(SelfConsumingLoop(Run(path), improvement=improvement, **chosen), trained(), data=DATA)
-    return Run(path)
-
-
-def rows(run: Run) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if "second" not in k} for row in run.rows()]
-
-
-def pools(run: Run) -> dict[str, bytes]:
-    return {str(p.relative_to(run.path)): p.read_bytes() for p in run.path.glob("pools/*/chunk-*")}
 
 
 def weights(run: Run, generation: int) -> dict[str, torch.Tensor]:

@@ -7,37 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import fit
+from improved_runs import SMALL, looped, pools, rows
 from tiny_flows import DATA, trained
 
-from sc_loops import SIMS, Evaluation, Neon, Run, SelfConsumingLoop, Training
+from sc_loops import SIMS, Neon
 
-SMALL = {"samples": 60, "steps": 6, "batch_size": 20}
 SEARCH = {"omegas": (0.5,), "search_samples": 20}
-
-
-def improved(path: Path, improvement: Any, **options: Any) -> Run:
-    chosen: dict[str, Any] = {
-        "generations": 2,
-        "synthetic_ratio": 1.0,
-        "first": Training(steps=6),
-        "later": Training(steps=4),
-        "samples": 70,
-        "chunk_size": 40,
-        "preview": 4,
-        "evaluation": Evaluation(DATA, None, None, samples=50),
-        **options,
-    }
-    fit(SelfConsumingLoop(Run(path), improvement=improvement, **chosen), trained(), data=DATA)
-    return Run(path)
-
-
-def rows(run: Run) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if "second" not in k} for row in run.rows()]
-
-
-def pools(run: Run) -> dict[str, bytes]:
-    return {str(p.relative_to(run.path)): p.read_bytes() for p in run.path.glob("pools/*/chunk-*")}
 
 
 def counted_from(first: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
@@ -48,9 +23,9 @@ def counted_from(first: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "omega"), [(SIMS, {"omega": 1.5}), (Neon, SEARCH)])
 def test_a_run_that_starts_from_generation_0_of_another_is_that_run(tmp_path: Path, kind: Any, omega: Any) -> None:
     """Weights, average and moments are those of the checkpoint, and all that is random is a function of the seed."""
-    whole = improved(tmp_path / "whole", kind(DATA, **SMALL, **omega), generations=1)
+    whole = looped(tmp_path / "whole", kind(DATA, **SMALL, **omega), generations=1)
     start = str(whole.checkpoint(0))
-    started = improved(tmp_path / "started", kind(DATA, **SMALL, **omega), start=start, generations=1)
+    started = looped(tmp_path / "started", kind(DATA, **SMALL, **omega), start=start, generations=1)
     assert pools(started) == pools(whole)
     for t in (0, 1):
         assert started.improvement(t).read_bytes() == whole.improvement(t).read_bytes()
@@ -63,10 +38,10 @@ def test_a_run_that_starts_from_generation_0_of_another_is_that_run(tmp_path: Pa
 
 
 def test_a_started_run_with_an_improvement_continues_to_the_same_end(tmp_path: Path) -> None:
-    start = str(improved(tmp_path / "first", None, generations=0).checkpoint(0))
-    whole = improved(tmp_path / "whole", Neon(DATA, **SMALL, omega=1.5), start=start, generations=1)
+    start = str(looped(tmp_path / "first", None, generations=0).checkpoint(0))
+    whole = looped(tmp_path / "whole", Neon(DATA, **SMALL, omega=1.5), start=start, generations=1)
     for generations in (0, 1):
-        parts = improved(tmp_path / "p", Neon(DATA, **SMALL, omega=1.5), start=start, generations=generations)
+        parts = looped(tmp_path / "p", Neon(DATA, **SMALL, omega=1.5), start=start, generations=generations)
     assert pools(parts) == pools(whole)
     assert rows(parts) == rows(whole)
 
@@ -75,11 +50,11 @@ def test_a_started_run_with_an_improvement_continues_to_the_same_end(tmp_path: P
 def test_weights_without_an_average_are_improved_as_they_are(tmp_path: Path, kind: Any) -> None:
     model = trained()
     torch.save(model.state_dict(), tmp_path / "plain.pt")
-    content = torch.load(improved(tmp_path / "first", None, generations=0).checkpoint(0), weights_only=True)
+    content = torch.load(looped(tmp_path / "first", None, generations=0).checkpoint(0), weights_only=True)
     average = {"updates": 0, "shadow": [p.detach().clone() for p in model.parameters()]}
     torch.save({**content, "state_dict": model.state_dict(), "ema": average}, tmp_path / "same.ckpt")
     plain, same = (
-        improved(tmp_path / name, kind(DATA, **SMALL, omega=1.5), start=str(tmp_path / file), generations=0)
+        looped(tmp_path / name, kind(DATA, **SMALL, omega=1.5), start=str(tmp_path / file), generations=0)
         for name, file in (("plain", "plain.pt"), ("same", "same.ckpt"))
     )
     assert pools(plain) == pools(same)
