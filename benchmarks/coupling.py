@@ -74,6 +74,7 @@ def main() -> None:
         "channel_multipliers": (1,),
         "attention_resolutions": (),
         "head_channels": 32,
+        "scale_shift": True,
         "patch_size": 16,
     }
     data = cifar10(root=chosen.root, download=False, train_size=5000, test_size=10)

@@ -191,7 +191,7 @@ def compilations() -> list[int]:
     data = images(32, 8)
     network = UNet(
         data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), compile="always",
-        head_channels=32,
+        head_channels=32, scale_shift=True,
     )  # fmt: skip
     model = FlowMatching(data, network=network, network_batch=8, steps=2)
     torch._dynamo.reset()

@@ -26,7 +26,7 @@ model:
     name: unet
     channels: 32
     residual_blocks: 1
-    channel_multipliers: [1]
+    channel_multipliers: [2]
     attention_resolutions: []
     head_channels: 32
 loop: {generations: 1, synthetic_ratio: 0.5, first: {steps: 1}, later: {steps: 1}}
@@ -78,7 +78,7 @@ def test_inception_weights_that_are_something_else(here: Path, capfd) -> None:
 
 
 def test_a_start_of_another_architecture(here: Path, capfd) -> None:
-    options = {"num_channels": 64, "num_res_blocks": 1, "channel_mult": [1], "attention_resolutions": "2"}
+    options = {"num_channels": 64, "num_res_blocks": 1, "channel_mult": [2], "attention_resolutions": "2"}
     weights = UNetModelWrapper(dim=(3, 8, 8), num_head_channels=32, **options).state_dict()
     torch.save({"net_model": weights, "ema_model": weights, "step": 3}, "start.pt")
     message = refused(capfd, "loop.start=start.pt", "model.network.time_scale=1")

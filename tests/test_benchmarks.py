@@ -119,6 +119,7 @@ TINY_UNET = {
     "channels": 32,
     "residual_blocks": 1,
     "channel_multipliers": (1,),
+    "scale_shift": True,
     "attention_resolutions": (),
     "head_channels": 32,
 }

@@ -25,7 +25,13 @@ def brightness(x: Tensor) -> Tensor:
 def model(data: RealData) -> FlowMatching:
     torch.manual_seed(0)
     network = UNet(
-        data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32
+        data,
+        channels=32,
+        residual_blocks=1,
+        channel_multipliers=(1,),
+        scale_shift=True,
+        attention_resolutions=(),
+        head_channels=32,
     )
     return FlowMatching(data, network=network, steps=2)
 

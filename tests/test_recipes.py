@@ -49,6 +49,7 @@ NARROW = [
     "model.network.channels=32",
     "model.network.residual_blocks=1",
     "model.network.channel_multipliers=[1,1]",
+    "model.network.scale_shift=true",
     "model.network.attention_resolutions=[8]",
     "model.network.head_channels=32",
     "model.network.patch_size=4",

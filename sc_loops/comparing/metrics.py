@@ -23,7 +23,6 @@ _AMOUNTS = (
     "nfe",
 )  # fmt: skip
 _TIMES = ("seconds", "samples_per_second")
-_WHEREABOUTS = ("data.root", "data.download")
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def metrics_of(records: Sequence[Record]) -> Metrics:
 
 def different_data(records: Sequence[Record]) -> dict[str, list[Any]]:
     """The keys of the sections ``data`` and ``classifier`` in which the runs differ, each with its values, but for
-    seeds that follow the run's and for where the files lie. Without configs, the names of the data."""
-    free = {*replicates(records), *_WHEREABOUTS}
+    seeds that follow the run's. Without configs, the names of the data."""
+    free = replicates(records)
     configs = [record.config for record in records]
     if not all(configs):
         free = set()

@@ -104,6 +104,12 @@ class UNet(Network):
             heads,
             f"a divisor of the channels {widths}",
         )
+        require(
+            scale_shift or channels * max(channel_multipliers) > GROUPS,
+            "scale_shift",
+            f"false with {GROUPS} channels at every resolution, whose normalisation hides time and class",
+            "true, or more channels",
+        )
         require(0 <= dropout < 1, "dropout", dropout, "a number in [0, 1)")
         require(0 < time_scale < math.inf, "time_scale", time_scale, "a number > 0")
         self.time_scale = time_scale

@@ -196,7 +196,7 @@ def _directory(
     name = resolved["name"] or f"{stem}-sweep-{digest([common, sorted(axes)])}"
     output = Path(resolved["output"])
     require_directory(output, name)
-    number = newest(output, name)
+    number = newest(output, name) if (output / name).exists() else 1  # <name>-2 alone was given that very name
     if fresh:
         number += (output / numbered(name, number)).exists()
     return output / numbered(name, number)

@@ -117,7 +117,7 @@ def test_unfinished_runs_are_shown_as_far_as_they_are_and_marked(tmp_path: Path)
 
 
 def test_distances_of_different_data_are_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    data = [{"name": "gaussian", "size": n, "seed": 0, "root": f"place{n}"} for n in (50, 100)]
+    data = [{"name": "gaussian", "size": n, "seed": 0, "root": f"place{n}", "download": False} for n in (50, 100)]
     runs = [run_of(tmp_path / f"n{d['size']}", config(data=d), metrics_of_both) for d in data]
     page = written(runs, tmp_path)
     text = text_of(page)

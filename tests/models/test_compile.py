@@ -65,6 +65,7 @@ def unet(**options: Any) -> UNet:
         channels=32,
         residual_blocks=1,
         channel_multipliers=(1,),
+        scale_shift=True,
         attention_resolutions=(),
         head_channels=32,
         compile="always",

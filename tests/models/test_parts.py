@@ -54,7 +54,13 @@ def pictures() -> RealData:
 
 def small_unet(data: RealData) -> UNet:
     return UNet(
-        data, channels=32, residual_blocks=1, channel_multipliers=(1,), attention_resolutions=(), head_channels=32
+        data,
+        channels=32,
+        residual_blocks=1,
+        channel_multipliers=(1,),
+        scale_shift=True,
+        attention_resolutions=(),
+        head_channels=32,
     )
 
 

@@ -15,7 +15,7 @@ from sc_loops.networks.unet_shapes import shape_options
     "options",
     [
         {"channels": 128, "residual_blocks": 2, "channel_multipliers": (1, 2, 2, 2), "attention_resolutions": (16,)},
-        {"channels": 32, "residual_blocks": 1, "channel_multipliers": (1,), "attention_resolutions": ()},
+        {"channels": 64, "residual_blocks": 1, "channel_multipliers": (1,), "attention_resolutions": ()},
         {"channels": 32, "residual_blocks": 3, "channel_multipliers": (2, 1, 4), "attention_resolutions": (32, 8)},
     ],
 )

@@ -122,6 +122,12 @@ def test_fresh_is_beside_what_is_there(here: Path) -> None:
     assert plan().directory == second
 
 
+def test_a_name_with_a_number_is_not_continued_under_the_name_without() -> None:
+    numbered = plan(RATIOS, (0,), "name=mine-2").directory
+    numbered.mkdir(parents=True)
+    assert plan(RATIOS, (0,), "name=mine").directory == numbered.with_name("mine")
+
+
 def test_a_group_of_ones_own_stays() -> None:
     assert plan(RATIOS, (0,), "wandb.group=mine").members[0].resolved["wandb"]["group"] == "mine"
 
