@@ -38,17 +38,20 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _commit() -> str | None:
-    """The commit of sc_loops, with ``+changes`` when the checkout differs from it; None outside git."""
-    here = Path(__file__).resolve().parent
+    return commit_of(Path(__file__).resolve().parent)
+
+
+def commit_of(package: Path) -> str | None:
+    """The commit of the folder ``package``, with ``+changes`` where something in it differs; None outside git. What
+    else is in the checkout does not count: ``reproduce`` writes tables into it, and a run's config is recorded."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        found = subprocess.run(command, cwd=package, capture_output=True, text=True, check=True, timeout=10)
+        return found.stdout.strip()
+
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
