@@ -161,6 +161,7 @@ def _position(place: Any, part: str, where: str, *, new: bool = False) -> Any:
     if isinstance(place, list):
         if part.isdigit() and int(part) < len(place):
             return int(part)
-        found, expected = f"position {part!r} of a list of {len(place)}", "a position from 0 on"
+        found = f"position {part!r} of a list of {len(place)}"
+        expected = f"a position from 0 to {len(place) - 1}" if place else "a list with something in it"
         raise UsageError(where, found=found, expected=expected)
     raise UsageError(where, found=f"{place!r}, which has no keys", expected="a section with keys")

@@ -104,11 +104,12 @@ def _supplied(
         if value is not None:
             supplied[name] = value
         elif not optional:
+            do = f"add a {name!r} section; or, if it is to be an option of its own, write it behind a * in the signature"
             raise UsageError(
                 where,
                 found=f"no {name!r} in the config",
                 expected=f"a {name!r} section, which this component needs",
-                do=f"add a {name!r} section",
+                do=do,
             )
         elif parameter.default is inspect.Parameter.empty:
             supplied[name] = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sc_loops.data.memory import Memory, MemoryPolicy, Reader
-from sc_loops.data.mixture import Mixing, Training
+from sc_loops.data.mixture import Mixing, Training, synthetic_count
 from sc_loops.data.module import LoopDataModule
 from sc_loops.data.real import RealData, RealPolicy
 from sc_loops.errors import InvalidValue, RunError, require
@@ -51,6 +51,11 @@ class TrainingSets:
     ) -> None:
         self._data, self._synthetic_ratio, self._mixing, self._seed = data, synthetic_ratio, mixing, seed
         self._n = later_items(real_items, data)
+        least = 1 / self._n  # by which there is one synthetic item
+        given = mixing == "count" and 0 < synthetic_ratio < math.inf
+        some = not given or synthetic_count(self._n, synthetic_ratio) > 0
+        do = "set it to 0, real data alone, or raise it"
+        require(some, "synthetic_ratio", synthetic_ratio, f"0, or at least {least:g} for {self._n} real items", do)
         self.memory = Memory.of(memory, read, self._n, synthetic_ratio, saves, mixing=mixing, seed=seed)
         self._newest = 0, data  # a generation, and its real data
         self._fixed = data if self._n == len(data.train) else replace(data, train=data.train[: self._n])

@@ -38,7 +38,7 @@ IMPOSSIBLE_MOONS: list[tuple[str, Any]] = [
     *(("model.tolerance", v) for v in (0, -1e-5)),
     ("model.ot_block", 0),
     ("model", {"name": "sc_loops.models.base:GenerativeModel"}),
-    *(("loop.synthetic_ratio", v) for v in (-1, -0.1, NAN, -INF, 1e300)),
+    *(("loop.synthetic_ratio", v) for v in (-1, -0.1, NAN, -INF, 1e300, 1e-300, 1e-5)),
     *(("loop.generations", v) for v in (-1, None, 10**30, ABSURD)),
     *(("loop.stages.0.choices", v) for v in (0, -4)),
     *(("loop.stages.0.kept", v) for v in (0, 3)),  # 3 needs loop.samples
@@ -87,7 +87,7 @@ IMPOSSIBLE = [(MOONS, *change) for change in IMPOSSIBLE_MOONS] + [(MIXTURE, *cha
 # Values that may surprise and are right.
 POSSIBLE = [
     *((MOONS, "seed", v) for v in (-1, 10**30)),
-    *((MOONS, "loop.synthetic_ratio", v) for v in (0, "inf", 0.29, 1e-300, 100)),
+    *((MOONS, "loop.synthetic_ratio", v) for v in (0, "inf", 0.29, 0.1, 100)),
     *((MOONS, "loop.stages", v) for v in ([], [{"name": "k_choice", "choices": 1}])),
     *((MOONS, "loop.stages.0.choices", v) for v in (1, 20)),
     (MOONS, "loop.generations", 0),

@@ -85,6 +85,15 @@ def test_positional_parameters_come_from_the_context() -> None:
     assert (part.seed, part.size, part.widths) == (7, 2, (1, 2))
 
 
+def test_a_positional_parameter_that_nothing_supplies_may_have_been_meant_as_an_option() -> None:
+    def reward(x: float, scale: float) -> None: ...
+
+    with pytest.raises(UsageError) as caught:
+        schema.build(reward, {}, {"x": 1.0}, "reward")
+    assert caught.value.found == "no 'scale' in the config"
+    assert "behind a * in the signature" in str(caught.value)
+
+
 def test_an_impossible_value_names_its_place_in_the_config() -> None:
     with pytest.raises(UsageError) as caught:
         schema.build(Part, schema.resolve(Part, {"size": 0}), {"seed": 7}, "loop.part")

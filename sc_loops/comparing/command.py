@@ -29,7 +29,11 @@ def compare(arguments: Sequence[str]) -> int:
         prog="sc-loops compare", description=_COMPARE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, as runs/digits_curated")
-    parser.add_argument("--out", metavar="DIR", help="where to write; by default the directory that holds the runs")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where to write; by default the directory of the runs, or one in it where it holds others too",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     known = parser.parse_args(arguments)
     return _guarded(lambda: _compare([Path(run) for run in known.runs], known.out), debug=known.debug)
@@ -46,11 +50,16 @@ def _compare(paths: Sequence[Path], out: str | None) -> int:
 
 
 def default_directory(paths: Sequence[Path]) -> Path:
-    """The directory that holds all of ``paths``, or else one below ``runs`` that is named after them."""
-    if len({path.resolve().parent for path in paths}) == 1:
-        return paths[0].parent if paths[0].name not in ("", "..") else paths[0].resolve().parent
-    names = "\n".join(sorted({str(path.resolve()) for path in paths}))
-    return Path("runs") / f"comparison-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
+    """The directory that holds all of ``paths`` and no other runs; or else one named after them in the directory that
+    holds them, or in ``runs`` where several do: no comparison takes the place of another's."""
+    places = {path.resolve() for path in paths}
+    home, parents = Path("runs"), {place.parent for place in places}
+    if len(parents) == 1:
+        home = paths[0].parent if paths[0].name not in ("", "..") else paths[0].resolve().parent
+        if {record.parent.resolve() for record in home.glob("*/metrics.jsonl")} <= places:
+            return home
+    names = "\n".join(sorted(map(str, places)))
+    return home / f"comparison-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
 
 
 def title_of(paths: Sequence[Path]) -> str:

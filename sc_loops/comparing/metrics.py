@@ -18,6 +18,8 @@ _DISTANCES = (
     "wasserstein_2", "energy_distance", "frechet_distance", "fid", "kid", "precision", "recall", "diversity",
     "matching_score", "r_precision", "multimodality",
 )  # fmt: skip
+_REWARDS = ("reward/", "exp_reward/", "curated/reward/", "curated/exp_reward/")  # of one reward
+_SHARES = ("class_share/", "class_entropy")  # of one list of classes
 _AMOUNTS = (
     "real_items", "synthetic_items", "items_seen", "real_items_seen", "synthetic_items_seen", "samples", "pool_items",
     "nfe",
@@ -35,7 +37,8 @@ class Metrics:
         constants: the same number in every generation of every run.
         errors: by metric the key of its standard error, where it records one.
         times: seconds and samples per second.
-        refused: distances to real data that may not be compared.
+        refused: what may not be compared: distances to different data, rewards by different rewards, and shares of
+            different classes.
         reason: the config keys for which they are refused, each with its values.
     """
 
@@ -57,8 +60,10 @@ def metrics_of(records: Sequence[Record]) -> Metrics:
     keys = in_order(sorted({k for record in records for k in measured(record.columns) if _is_number(records, k)}))
     errors = {metric: key for key in keys if (metric := key.replace("_error", "", 1)) != key and metric in keys}
     times = [key for key in keys if family(key) in _TIMES]
-    reason = different_data(records)
-    refused = [key for key in keys if reason and key.startswith(_DISTANCES)]
+    data, kinds = different_data(records), _different_kinds(records)
+    refusals = ((_DISTANCES, data), (_REWARDS, "reward.name" in kinds), (_SHARES, "data.name" in kinds))
+    refused = [key for key in keys if any(key.startswith(these) for these, reason in refusals if reason)]
+    reason = {**data, **kinds}
     left = [key for key in keys if key not in (*errors.values(), *times, *refused)]
     constants = _constants(records, left)
     amounts = [key for key in left if key in _AMOUNTS and key not in constants]
@@ -78,6 +83,15 @@ def different_data(records: Sequence[Record]) -> dict[str, list[Any]]:
         configs = [{"data.name": record.facts.get("data/name")} for record in records]
     keys = [k for k in differing(configs) if k.split(".", 1)[0] in ("data", "classifier") and k not in free]
     return {key: list(dict.fromkeys(config.get(key, MISSING) for config in configs)) for key in keys}
+
+
+def _different_kinds(records: Sequence[Record]) -> dict[str, list[Any]]:
+    """Of the data and the rewards that the runs have, what they are called where that is not the same."""
+    names = {
+        key: list(dict.fromkeys(record.config[key] for record in records if record.config.get(key) is not None))
+        for key in ("data.name", "reward.name")
+    }
+    return {key: found for key, found in names.items() if len(found) > 1}
 
 
 def _is_number(records: Sequence[Record], key: str) -> bool:

@@ -152,9 +152,7 @@ def _refused(metrics: Metrics, names: Sequence[str]) -> str:
     reasons = [f"{key}: {', '.join(map(spelled, values))}" for key, values in metrics.reason.items()]
     more = [f"{len(reasons) - MOST_NAMED} more"] if len(reasons) > MOST_NAMED else []
     reason = "; ".join(reasons[:MOST_NAMED] + more)
-    return (
-        f"{shown} are not compared, since the runs differ in what these distances are to or measured in ({reason})."
-    )
+    return f"{shown} are not compared, since the runs differ in what these are of, or measured by ({reason})."
 
 
 def _panels(

@@ -12,6 +12,7 @@ from sc_loops.reporting.wording import exact
 
 MISSING = "–"  # the value of a key that a config does not have
 
+_KINDS = ("data.name", "reward.name")
 # By the end of a key: the symbol of the papers.
 _SYMBOLS = ((r"loop\.stages\.\d+\.strength", "γ"), (r"loop\.synthetic_ratio", "λ"), (r".*\bchoices", "K"))
 
@@ -157,10 +158,11 @@ def _values(record: Record, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _telling(keys: Sequence[str], values: Sequence[dict[str, Any]]) -> list[str]:
-    """Few of ``keys`` that tell as many settings apart as all do: again and again the one that adds most, of equal
-    ones that with a symbol, then that which names a component, then the first."""
+    """Few of ``keys`` that tell as many settings apart as all do: those of ``_KINDS``, for what differs in these is
+    another experiment; then again and again the one that adds most, of equal ones that with a symbol, then that which
+    names a component, then the first."""
 
-    telling: list[str] = []
+    telling = [key for key in keys if key in _KINDS]
 
     def kinds(chosen: Sequence[str]) -> int:
         return len({tuple(v[key] for key in chosen) for v in values})

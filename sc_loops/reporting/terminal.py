@@ -258,7 +258,7 @@ def _cells(row: Row, previous: Row, generations: int, class_names: Sequence[str]
     if "samples" in row and "seconds/sampling" in row:
         took = f"{count(row['samples'])} samples in {duration(row['seconds/sampling']):>7}"
         cells.append(Cell(8, Text(took)))
-    if "nfe" in row:
+    if row.get("nfe"):  # a model in closed form has no network
         cells.append(Cell(9, Text(f"{row['nfe']:>4.0f} nfe")))
     compared = [(3, "reward", "reward/mean"), (2, "e^r", "exp_reward/mean")]
     cells += [Cell(rank, _compared(name, row, previous, key)) for rank, name, key in compared if key in row]

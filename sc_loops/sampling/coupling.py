@@ -7,6 +7,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from sc_loops.errors import RunError
+from sc_loops.out_of_memory import out_of_memory
+
 
 def optimal_permutation(x0: Tensor, x1: Tensor, block: int | None = None) -> Tensor:
     """The permutation p of ``x1`` that minimises sum_i |x0_i - x1_p(i)|^2: ``(N,)`` int64.
@@ -16,10 +19,23 @@ def optimal_permutation(x0: Tensor, x1: Tensor, block: int | None = None) -> Ten
 
     Args:
         block: if given, each run of so many items has its own plan.
+
+    Raises:
+        RunError: there is no memory for the costs of all pairs.
     """
     size = len(x0) if block is None else block
     pairs = zip(x0.flatten(1).split(size), x1.flatten(1).split(size), strict=True)
-    orders = [i * size + optimal_assignment(-inner_products(a, b)) for i, (a, b) in enumerate(pairs)]
+    try:
+        orders = [i * size + optimal_assignment(-inner_products(a, b)) for i, (a, b) in enumerate(pairs)]
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunError(
+            "optimal transport in the batch",
+            found=f"no memory for the costs of {size} x {size} pairs",
+            expected="room for them",
+            do="set model.ot_block=256, for a plan in each so many items, or lower batch_size, in a new run",
+        ) from None  # the cause would have memory told of as that of the network
     return torch.from_numpy(np.concatenate(orders)).to(x1.device)
 
 

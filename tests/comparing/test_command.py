@@ -47,6 +47,14 @@ def test_runs_of_several_directories_get_one_named_after_them_whatever_their_ord
     assert default_directory([b, c]) == Path("y")
 
 
+def test_some_runs_of_a_directory_leave_the_comparison_of_all_alone(tmp_path: Path) -> None:
+    a, b, c = (run_of(tmp_path / "sweep" / name, config(seed=i)).path for i, name in enumerate("abc"))
+    assert default_directory([a, b, c]) == tmp_path / "sweep"
+    assert default_directory([a, b]).parent == tmp_path / "sweep"
+    assert default_directory([b, a]) == default_directory([a, b])
+    assert len({default_directory(runs) for runs in ([a], [a, b], [a, c], [a, b, c])}) == 4
+
+
 def test_many_runs_are_counted_in_the_title() -> None:
     assert title_of([Path(f"runs/sweep/{i}") for i in range(9)]) == "9 runs in sweep"
     assert title_of([Path("runs/a"), Path("runs/a/")]) == "a"

@@ -131,6 +131,21 @@ def test_distances_of_different_data_are_refused_with_the_keys_that_differ(tmp_p
     assert W2 in (tmp_path / "out" / "comparison.csv").read_text()
 
 
+@pytest.mark.parametrize("kind", ["reward", "data"])
+def test_rewards_by_different_rewards_and_shares_of_different_classes_are_refused(tmp_path: Path, kind: str) -> None:
+    def metrics(t: int, generator: np.random.Generator) -> Mapping[str, Any]:
+        return {**noisy(t, generator), "class_share/0": generator.random(), "train/loss": generator.random()}
+
+    parts = {"reward": {"name": "clipped_distance"}, "data": {"name": "gaussian", "size": 50}}
+    configs = [config(**parts), config(**{**parts, kind: {**parts[kind], "name": "other"}})]
+    page = written([run_of(tmp_path / f"{i}", c, metrics) for i, c in enumerate(configs)], tmp_path)
+    shown = {key: f'title="{key}"' in page for key in ("reward/mean", "class_share/0", W2, "train/loss")}
+    of_reward = kind == "reward"
+    expected = {"reward/mean": not of_reward, "class_share/0": of_reward, W2: of_reward, "train/loss": True}
+    assert shown == expected
+    assert f"{kind}.name: {parts[kind]['name']}, other" in text_of(page)
+
+
 def metrics_of_both(t: int, generator: np.random.Generator) -> Mapping[str, Any]:
     return {**noisy(t, generator), "precision/x": 0.5 + t / 10}
 

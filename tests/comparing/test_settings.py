@@ -93,6 +93,16 @@ def test_other_stages_and_models_have_a_dash_where_a_key_is_missing(tmp_path: Pa
     assert heads["loop.stages"] == "stages"
 
 
+def test_what_another_experiment_differs_in_is_told_first(tmp_path: Path) -> None:
+    """And not by the number of steps alone, in which they differ too."""
+    kinds = (("two_moons", "left"), ("digits", "zeros"), ("digits", "ones"))
+    configs = {
+        f"run{i}": config(data={"name": data}, reward={"name": reward}, loop={"first": {"steps": i}, "stages": []})
+        for i, (data, reward) in enumerate(kinds)
+    }
+    assert labels(settings(tmp_path, configs)) == [f"data = {data}, reward = {reward}" for data, reward in kinds]
+
+
 def test_settings_of_words_stay_in_the_order_they_were_named_in(tmp_path: Path) -> None:
     names = ("replace", "accumulate", "fading")
     configs = {name: config(loop={"generations": 3, "stages": [], "memory": name}) for name in names}

@@ -8,6 +8,8 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from sc_loops.errors import RunError
+from sc_loops.out_of_memory import explained
 from sc_loops.sampling.coupling import entropic_potential, optimal_assignment, optimal_permutation
 
 
@@ -34,6 +36,12 @@ def test_half_precision_training_does_not_blur_it():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         order = optimal_permutation(x0, x1)
     assert torch.equal(order, optimal_permutation(x0, x1))
+
+
+def test_a_batch_whose_pairs_do_not_fit_into_memory_names_what_helps():
+    with pytest.raises(RunError, match=r"3000000 x 3000000 pairs[^$]*model\.ot_block=256") as caught:
+        optimal_permutation(torch.zeros(3_000_000, 1), torch.zeros(3_000_000, 1))  # 36 TB
+    assert explained(caught.value, batch=1, share=1, chunk=1, network_batch=None) is caught.value
 
 
 def matrices():
