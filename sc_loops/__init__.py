@@ -24,6 +24,7 @@ _HOMES = {
     "image_folder": "sc_loops.data.image_files",
     "Samples": "sc_loops.samples",
     "GenerativeModel": "sc_loops.models.base",
+    "ClosedFormModel": "sc_loops.models.closed_form",
     "DDPM": "sc_loops.models.ddpm",
     "FlowMatching": "sc_loops.models.flow_matching",
     "EDM": "sc_loops.models.edm",

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sc_loops import config, opening, schema
+from sc_loops import config, fit_checks, opening, schema
 from sc_loops.cache_lock import alone
+from sc_loops.curation.applied import check_stages
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import Stage, check_stages, outputs_of, stages_observed_bytes
+from sc_loops.curation.stage import Stage, outputs_of, stages_observed_bytes
 from sc_loops.data.files import write_atomically
 from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.module import LoopDataModule
@@ -28,12 +29,13 @@ from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import require_no_clipping, require_one_process
 from sc_loops.models.starts import read_start
 from sc_loops.networks.classifier import Classifier
-from sc_loops.networks.devices import working_on
+from sc_loops.networks.devices import work_device, working_on
 from sc_loops.networks.text import TextEncoder
 from sc_loops.processes import Processes
 from sc_loops.randomness import seed_global
 from sc_loops.reporting.dashboard import WandbDashboard
 from sc_loops.reporting.observer import Observer
+from sc_loops.reporting.observers import Observers
 from sc_loops.reporting.report import HtmlReport
 from sc_loops.reporting.terminal import Terminal
 from sc_loops.reporting.wording import size
@@ -80,10 +82,13 @@ class Experiment:
         """Find what would fail later, as far as it can be known without doing any work.
 
         Raises:
-            UsageError: options that do not go together, a reward that fails on real samples, or too small a disk.
+            UsageError: options that do not go together, a reward or a model that fails on real samples, or too small
+                a disk.
         """
+        GenerativeModel.of(self.model)
         self._module()
-        processes = self.trainer.trainer().world_size
+        trainer = self.trainer.trainer()
+        processes = trainer.world_size
         shared = self.batch_size % processes == 0
         require(shared, "batch_size", self.batch_size, f"a multiple of the {processes} processes, which share it")
         with within("trainer"):
@@ -93,33 +98,39 @@ class Experiment:
             self.loop.plan(self.model, self.data)
         if self.loop.start and not self.loop.run.last_checkpoint.exists():
             read_start(self.model, Path(self.loop.start))
+        if self.text is None:
+            fit_checks.check_model(self.loop, self.model, self.data, trainer)
         needs_nothing = self.classifier is None or type(self.classifier).prepare is Classifier.prepare
         if self.reward is not None and needs_nothing:
             check_reward(self.reward, self.data)
         self._check_disk()
 
     def prepare(self, processes: Processes) -> None:
-        """Prepare text encoder and classifier, with it try the reward, and prepare the metrics, all on the trainer's
-        device: the work that comes before the run is recorded.
+        """Prepare text encoder and classifier, with it try the reward, prepare the metrics and try the user's, all on
+        the trainer's device: the work that comes before the run is recorded.
 
         Raises:
-            UsageError: the classifier or a metric cannot be prepared, or the reward fails on real samples.
+            UsageError: the classifier or a metric cannot be prepared, or a reward or metric fails on real samples.
         """
         with working_on(self.trainer.device):
             self._prepare(processes)
 
     def _prepare(self, processes: Processes) -> None:
+        conditional, device = self.model.conditional, work_device()
         if processes.rank == 0:
             self.evaluation.check()  # before the classifier, which may take long
         self._prepare_together(self._prepare_text, Path(self.output) / "texts", processes)
+        if self.text is not None:
+            fit_checks.check_model(self.loop, self.model, self.data, self.trainer.trainer())
         self._prepare_together(self._prepare_classifier, Path(self.output) / "classifiers", processes)
         if self.reward is not None:
             check_reward(self.reward, self.data)
         if any(isinstance(stage, Stage) for stage in self.loop.stages):
             self._prepare_together(self._load_stages, Path(self.output) / "correctors", processes)
-            with within("loop"):
-                check_stages(self.loop.stages, self.data)
+        with within("loop"):
+            check_stages(self.loop.stages, self.data, self.reward, conditional=conditional, device=device)
         self._prepare_together(self.evaluation.prepare, Path(self.output) / "statistics", processes)
+        self.evaluation.check_on_samples(self.reward, conditional=conditional, device=device)
         if self.loop.improvement is not None:
             with within("loop.improvement"):
                 self.loop.improvement.check_search(self.evaluation)
@@ -234,7 +245,7 @@ class Experiment:
             RunError: the run cannot go on.
         """
         loop = self.loop
-        loop.observers = [Terminal(), HtmlReport(), self.wandb] if observers is None else observers
+        loop.observers = Observers([Terminal(), HtmlReport(), self.wandb] if observers is None else observers)
         loop.processes, loop.patience = processes, self.trainer.patience
         loop.claim.granted = True  # who fits has opened the directory, and the config is the one recorded there
         try:
@@ -251,8 +262,7 @@ class Experiment:
                 raise KeyboardInterrupt from stop
             raise
         finally:
-            for observer in loop.observers:
-                observer.closed()
+            loop.observers.close()
             if loop.processes is not None:
                 loop.processes.wait_for_children()
 

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 
+from sc_loops.curation.applied import check_stages
 from sc_loops.curation.rewards import check_reward
-from sc_loops.curation.stage import check_stages
 from sc_loops.data.real import RealData
 from sc_loops.errors import RunError, require, within
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.closed_form import check_training
 from sc_loops.models.moments import MomentModel
+from sc_loops.models.trial import try_model
 from sc_loops.run import Run
 from sc_loops.training_sets import check_mixing
 
@@ -64,16 +66,27 @@ def check_together(loop: SelfConsumingLoop, model: GenerativeModel, data: RealDa
             loop.improvement.check(model, evaluation)
 
 
-def check_on_samples(loop: SelfConsumingLoop, data: RealData) -> None:
-    """Raise ``UsageError`` for a stage or a reward of ``loop`` that fails on real samples."""
-    check_stages(loop.stages, data)
+def check_model(loop: SelfConsumingLoop, model: GenerativeModel, data: RealData, trainer: Trainer) -> None:
+    """Raise ``UsageError`` for a model that users wrote and that fails on real samples, on the trainer's device and
+    in its precision. A run that goes on has shown that it works, and a command has tried it."""
+    if not (loop.claim.granted or loop.run.saved.generations()):
+        try_model(model, data, trainer.strategy.root_device, trainer.precision_plugin.forward_context())
+
+
+def check_on_samples(loop: SelfConsumingLoop, model: GenerativeModel, data: RealData, device: torch.device) -> None:
+    """Raise ``UsageError`` for a reward, a stage or a metric of ``loop`` that fails on real samples; the latter two
+    get them on ``device``."""
     if loop.reward is not None:
         check_reward(loop.reward, data)
+    check_stages(loop.stages, data, loop.reward, conditional=model.conditional, device=device)
+    if loop.evaluation is not None:
+        loop.evaluation.check_on_samples(loop.reward, conditional=model.conditional, device=device)
 
 
 def check_trainer(trainer: Trainer) -> None:
     """Raise ``InvalidValue`` for options of ``trainer`` by which a generation would have fewer optimizer steps than
-    its budget says, and for precisions that convert batches, which are ``Samples``."""
+    its budget says, for buffers that processes do not share, and for precisions that convert batches, which are
+    ``Samples``."""
     budget = "give the loop first=Training(steps=...) and later=Training(steps=...), which say how long it trains"
     parts = "give LoopDataModule the whole batch_size, and the model network_batch, to compute a batch in parts"
     fast = trainer.fast_dev_run  # type: ignore[attr-defined]  # before what it sets
@@ -82,6 +95,9 @@ def check_trainer(trainer: Trainer) -> None:
         found, do = getattr(trainer, option), parts if option == "accumulate_grad_batches" else budget
         same = found == neutral and type(found) is type(neutral)  # a limit of 1 is one batch, 1.0 are all
         require(same, f"trainer.{option}", found, f"{neutral}, Lightning's default", do)
+    shared = getattr(trainer.strategy, "_ddp_kwargs", {}).get("broadcast_buffers", True)
+    why = "True, DDP's default: a checkpoint holds the buffers of rank 0, and all processes go on with them"
+    require(shared, "trainer.strategy", "DDPStrategy(broadcast_buffers=False)", why)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         name = type(callback).__name__
         accumulates = isinstance(callback, GradientAccumulationScheduler)

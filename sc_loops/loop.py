@@ -32,12 +32,14 @@ from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.facts import facts_of
 from sc_loops.improving.improvement import Improvement
 from sc_loops.improving.together import Improving
+from sc_loops.models.agreement import take_buffers_of_rank_0
 from sc_loops.models.base import GenerativeModel
 from sc_loops.out_of_memory import explained
 from sc_loops.pool_maker import PoolMaker
 from sc_loops.processes import Processes
 from sc_loops.progress import TrainingProgress
 from sc_loops.reporting.observer import Observer
+from sc_loops.reporting.observers import Observers
 from sc_loops.run import Row, Run
 from sc_loops.saving import save
 from sc_loops.shelf import Shelf
@@ -122,7 +124,7 @@ class SelfConsumingLoop(Callback):
         nonfinite: Literal["stop", "skip"] = "stop",
     ) -> None:
         self.run = run if isinstance(run, Run) else Run(run)
-        self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, observers, seed
+        self.reward, self.evaluation, self.observers, self.seed = reward, evaluation, Observers(observers), seed
         self.generations, self.synthetic_ratio, self.stages = generations, synthetic_ratio, list(stages)
         self.first, self.later, self.retraining, self.improvement = first, later, retraining, improvement
         self.samples, self.chunk_size, self.conditions = samples, chunk_size, conditions
@@ -145,8 +147,7 @@ class SelfConsumingLoop(Callback):
         What is damaged there is said, and made again or refused: see ``Claim.resume``."""
         return self.claim.resume(self.run)
 
-    # The state of a run is how much was trained; all else is on disk or a function of the seed, but for what is
-    # remembered of pools that were never written.
+    # The state: how much was trained, and what is kept of pools never written. All else is on disk or the seed's.
 
     def state_dict(self) -> dict[str, Any]:
         state = {"trained": self._trained, "training_row": self._training_row, "inside": self._inside}
@@ -170,7 +171,8 @@ class SelfConsumingLoop(Callback):
             self.processes = Processes.of(trainer, **self.patience)
         self.processes.signals.listen()
         self.plan(model, module.data)
-        fit_checks.check_on_samples(self, module.data)
+        fit_checks.check_model(self, model, module.data, trainer)
+        fit_checks.check_on_samples(self, model, module.data, trainer.strategy.root_device)
         self.claim.take(self.run, trainer)
         if self.processes.local_rank == 0:
             self.run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -239,6 +241,7 @@ class SelfConsumingLoop(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module, model = LoopDataModule.of(trainer), GenerativeModel.of(pl_module)
         self._require_all_steps(trainer, model, module.steps)
+        take_buffers_of_rank_0(model)
         model.require_finite(f"generation {self._trained + 1}, at the end of its training")
         self._trained, self._inside = self._trained + 1, None
         self._shelf.begin(self._trained, self._together)
@@ -260,6 +263,7 @@ class SelfConsumingLoop(Callback):
             self._tell(trainer, "run_finished", self.run)
         self._together.close()
         self.claim.release()
+        self.observers.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         batch = getattr(getattr(trainer, "datamodule", None), "batch_size", 1)
@@ -269,6 +273,7 @@ class SelfConsumingLoop(Callback):
             self.processes.fail(self.failure)
             self.processes.close()
         self.claim.release()
+        self.observers.close()
 
     def plan(self, model: GenerativeModel, data: RealData) -> None:
         """Plan ``chunks``, which every generation draws.
@@ -323,6 +328,7 @@ class SelfConsumingLoop(Callback):
     def _save_inside(self, trainer: Trainer, model: GenerativeModel, done: int) -> None:
         """Write a checkpoint inside the generation that is trained, from which it goes on to the same end."""
         generation = self._trained + 1
+        take_buffers_of_rank_0(model)  # as DDP does before the next step
         model.require_finite(f"generation {generation}, after step {done}")
         self._inside = {"step": done, "skipped_steps": model.skipped_steps, **self._progress.state_dict()}
         save(trainer, self.run, self.run.saved.step(generation, done), self._together)
@@ -391,5 +397,4 @@ class SelfConsumingLoop(Callback):
     def _tell(self, trainer: Trainer, event: str, *details: Any) -> None:
         """Call the method ``event`` of all observers, on rank 0."""
         if trainer.is_global_zero:
-            for observer in self.observers:
-                getattr(observer, event)(*details)
+            self.observers.tell(event, *details)

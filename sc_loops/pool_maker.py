@@ -9,6 +9,7 @@ import torch
 
 from sc_loops.data.held_pool import HeldPool
 from sc_loops.data.pool import Chunk, Pool
+from sc_loops.errors import RunError
 from sc_loops.exchange import fetch
 from sc_loops.improving.together import Improving
 from sc_loops.models.base import GenerativeModel
@@ -43,11 +44,13 @@ class PoolMaker:
 
         Raises:
             Stopped: a signal asked for it; the present chunk is finished.
+            RunError: the processes do not sample the same model.
         """
         self._device = model.device
         improved = self._improving.of(model, generation, self._synthesis, tell)
         with working_on(self._device), improved as self._improved:
             weights = model.weights_digest()
+            self._require_one_model(weights, generation)
             made = self._processes.decided(lambda: not self._pool.is_of(weights))
             if made:
                 self._fill(model, generation, weights, preview, tell)
@@ -78,6 +81,19 @@ class PoolMaker:
             **{f"samples_per_second/{p}": clock.samples / s for p, s in clock.seconds.items() if clock.samples and s},
         }
 
+    def _require_one_model(self, weights: str, generation: int) -> None:
+        """Raise ``RunError`` where a process has other weights than rank 0, which wrote the checkpoint: no chunk of
+        theirs could be made again."""
+        if weights != self._processes.decided(lambda: weights):
+            raise RunError(
+                f"the model of generation {generation}",
+                found=f"rank {self._processes.rank} has other weights, average or buffers than rank 0",
+                expected="one model in all processes",
+                do="train weights through loss() and its gradients, which are exchanged, and keep what else training "
+                "changes in buffers; or give trainer.devices=1",
+            )
+        self._processes.meet()
+
     def _fill(self, model: GenerativeModel, generation: int, weights: str, preview: int, tell: Tell) -> None:
         """Make this rank's chunks that are not there yet; rank 0 the preview too."""
         clock = self._clock
@@ -97,7 +113,7 @@ class PoolMaker:
             if rank == 0 and not self._pool.has_preview(weights):
                 with clock("sampling"):
                     assert isinstance(self._pool, Pool)
-                    self._pool.write_preview(self._synthesis.preview(model, preview), weights)
+                    self._pool.write_preview(self._synthesis.preview(model, generation, preview), weights)
             for chunk in self._pool.fill(
                 self._chunks,
                 make,

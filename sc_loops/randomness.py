@@ -7,6 +7,9 @@ uninterrupted one would have drawn.
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,9 +31,10 @@ def generator_for(seed: int, purpose: str, *numbers: int, device: torch.device |
 
 
 def seed_global(seed: int, purpose: str, *numbers: int) -> None:
-    """Seed the global generators of numpy, torch and the devices in use, for code that draws from them (dropout,
-    torchcfm)."""
+    """Seed the global generators of Python, numpy, torch and the devices in use, for code that draws from them
+    (dropout, torchcfm, a user's reward)."""
     value = seed_for(seed, purpose, *numbers)
+    random.seed(value)
     np.random.seed(value % 2**32)
     # torch.manual_seed would do, but notes a traceback for each kind of device that is not in use, which takes as
     # long as a small network's training step.
@@ -39,3 +43,17 @@ def seed_global(seed: int, purpose: str, *numbers: int) -> None:
         torch.cuda.manual_seed_all(value)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(value)
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """After the context, also on an error, the global generators of Python, numpy, torch and CUDA devices are what
+    they were."""
+    python, legacy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            np.random.set_state(legacy)
+            random.setstate(python)

@@ -54,6 +54,11 @@ class Samples:
         """The same samples with ``columns`` added or replaced."""
         return replace(self, columns={**self.columns, **columns})
 
+    def clone(self) -> Samples:
+        """The same samples in memory of their own, for who may change them in place."""
+        condition = None if self.condition is None else self.condition.clone()
+        return Samples(self.x.clone(), condition, {k: v.clone() for k, v in self.columns.items()})
+
     def as_float(self) -> Samples:
         """The same samples with pixels as float32 in [-1, 1], which is how models, rewards and stages see them."""
         return replace(self, x=as_float(self.x))

@@ -104,7 +104,7 @@ def _supplied(
         if value is not None:
             supplied[name] = value
         elif not optional:
-            do = f"add a {name!r} section; or, if it is to be an option of its own, write it behind a * in the signature"
+            do = f"add a {name!r} section; or, if it is to be an option, write it behind a * in the signature"
             raise UsageError(
                 where,
                 found=f"no {name!r} in the config",

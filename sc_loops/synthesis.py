@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sc_loops.curation.applied import applied
 from sc_loops.curation.reward import Reward
 from sc_loops.curation.rewards import checked
 from sc_loops.curation.stage import Stage, StageLike, can_take, inputs_of, outputs_of
@@ -24,11 +25,12 @@ from sc_loops.data.mixture import synthetic_count
 from sc_loops.data.pixels import as_float, as_stored
 from sc_loops.data.pool import Chunk, Pool
 from sc_loops.data.real import RealData
-from sc_loops.errors import Complaint, RunError, UsageError, require
+from sc_loops.errors import RunError, UsageError, require
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.models.base import GenerativeModel
+from sc_loops.models.own_methods import sampled
 from sc_loops.networks.network import Network
-from sc_loops.randomness import generator_for
+from sc_loops.randomness import generator_for, seed_global
 from sc_loops.samples import Observation, Samples
 
 Conditions = Literal["real", "uniform", "in_turn"]
@@ -85,32 +87,41 @@ class Synthesis:
         """The samples that chunk leaves in the pool, and what was observed of the raw ones.
 
         Raises:
-            RunError: the model or the reward gave something that is not finite or has the wrong shape.
+            RunError: the model, the reward or a stage gave something that is not finite or not what it should be.
         """
         where = f"generation {generation}, chunk {chunk.index}"
 
         def generator(purpose: str) -> torch.Generator:
             return generator_for(self.seed, purpose, generation, chunk.index, device=model.device)
 
+        def seed(purpose: str) -> None:
+            """For what draws from global generators, and may be a user's: other draws than the generator's."""
+            seed_global(self.seed, f"global {purpose}", generation, chunk.index)
+
         with clock("sampling"), counted_evaluations(model) as evaluations:
             condition = self.draw_conditions(model, generation, chunk, generator("condition"))
-            x = model.sample(generator("sample"), chunk.size, condition)
+            seed("sample")
+            given = None if condition is None else condition.clone()  # what is kept is what was drawn
+            x = sampled(model, generator("sample"), chunk.size, given, f" in {where}")
             self._check_samples(x, chunk.size, where)  # waits for the device, so it belongs to the sampling
             x = as_float(self._stored(x, condition))  # what is scored and measured is what is kept
         index = torch.arange(chunk.start, chunk.start + chunk.size, device=x.device)
         raw = Samples(x, condition, {"index": index})
         if self.reward is not None:
             with clock("scoring"):
+                seed("reward")
                 raw = raw.with_columns(reward=checked(self.reward, x, f"the reward in {where}", error=RunError))
         with clock("curating"):
             kept, noted, active = raw, {}, 0
             for number, stage in enumerate(self.stages):
                 # A stage that does nothing does not change what the others draw either.
                 draws, name = generator(f"stage {active}"), f"stage {number}"
-                kept, noted[name] = self._apply(stage, kept, draws, f"{name} in {where}")
+                seed(f"stage {active}")
+                kept, noted[name] = applied(stage, kept, draws, f"{name} in {where}", RunError)
                 active += not (isinstance(stage, Stage) and stage.is_identity)
         with clock("evaluating"):
-            observed = self.evaluation.observe(raw, kept)
+            seed("evaluate")
+            observed = self.evaluation.observe(raw.clone(), kept)  # a metric may change raw samples in place
         observed |= {name: note for name, note in noted.items() if note}
         observed["loop"] = {"network_evaluations": torch.tensor([evaluations.total])}
         return replace(kept, x=self._stored(kept.x, kept.condition)), observed
@@ -118,6 +129,7 @@ class Synthesis:
     def summarise(self, pool: Pool | HeldPool) -> dict[str, float]:
         """The numbers of a generation: what was measured, and what the stages say of their work. Of several stages of
         one kind, the keys of all but the first end in the stage's number."""
+        seed_global(self.seed, "global summarise", pool.manifest["generation"])
         summary = self.evaluation.summarise(pool)
         for number, stage in enumerate(self.stages):
             observations = pool.observations(f"stage {number}")
@@ -141,15 +153,23 @@ class Synthesis:
                 expected="labelled data, or a network with class_conditional=false",
             )
 
-    def preview(self, model: GenerativeModel, n: int) -> Samples:
-        """n samples from the same noise in every generation, the classes of a conditional model in turn."""
+    def preview(self, model: GenerativeModel, generation: int, n: int) -> Samples:
+        """n samples from the same noise in every generation, the classes of a conditional model in turn.
+
+        Raises:
+            RunError: see ``make``.
+        """
+        where = f"generation {generation}, preview"
         condition = None
         if model.conditional:
             condition = torch.arange(n, device=model.device) % self.data.num_classes
             if self.data.motions is not None:  # captions of the clips that are trained on
                 assert self.data.train.condition is not None
                 condition = self.data.train.condition.to(model.device)[condition % len(self.data.train)]
-        x = model.sample(generator_for(self.seed, "preview", device=model.device), n, condition)
+        seed_global(self.seed, "global preview")
+        generator = generator_for(self.seed, "preview", device=model.device)
+        x = sampled(model, generator, n, condition, f" in {where}")
+        self._check_samples(x, n, where)
         return Samples(self._stored(x, condition), condition)
 
     def _stored(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -187,11 +207,13 @@ class Synthesis:
 
     def _check_samples(self, x: Tensor, n: int, where: str) -> None:
         expected = (n, *self.data.shape)
-        if tuple(x.shape) != expected:
+        is_tensor = isinstance(x, Tensor)
+        pixels = is_tensor and x.dtype == torch.uint8 and len(self.data.shape) == 3
+        if not is_tensor or tuple(x.shape) != expected or not (x.is_floating_point() or pixels):
             raise RunError(
                 f"the model's samples in {where}",
-                found=f"a tensor of shape {tuple(x.shape)}",
-                expected=f"shape {expected}: n samples shaped like the real data",
+                found=f"{x.dtype} of shape {tuple(x.shape)}" if is_tensor else f"a {type(x).__name__}",
+                expected=f"floats of shape {expected}: n samples shaped like the real data",
                 do="correct the model's sample() method",
             )
         bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
@@ -202,54 +224,6 @@ class Synthesis:
                 expected="finite samples",
                 do="lower the learning rate, clip gradients (trainer.gradient_clip_val) or take more sampling steps",
             )
-
-    @staticmethod
-    def _apply(
-        stage: StageLike, samples: Samples, generator: torch.Generator, where: str
-    ) -> tuple[Samples, Observation]:
-        """What ``stage`` makes of ``samples``, and what is to be recorded of it."""
-        try:
-            note: Observation = {}
-            if isinstance(stage, Stage):
-                kept, note = stage.observed(samples, generator)
-            else:
-                kept = stage(samples, generator)
-        except RunError as error:
-            place = f"{error.where} of {where}"
-            raise RunError(place, found=error.found, expected=error.expected, do=error.do) from error
-        except Complaint:
-            raise
-        except Exception as error:
-            raise RunError(
-                where,
-                found=f"{type(error).__name__}: {error}",
-                expected="a stage maps (Samples, generator) to Samples",
-                do="correct the stage",
-            ) from error
-        if not isinstance(kept, Samples) or kept.x.shape[1:] != samples.x.shape[1:]:
-            found = f"x of shape {tuple(kept.x.shape)}" if isinstance(kept, Samples) else type(kept).__name__
-            raise RunError(
-                where,
-                found=found,
-                expected=f"Samples with x of shape (N, {', '.join(map(str, samples.x.shape[1:]))})",
-                do="correct the stage",
-            )
-        if not torch.isfinite(kept.x).all():
-            raise RunError(where, found="NaN or infinity in x", expected="finite samples", do="correct the stage")
-        if (samples.condition is None) != (kept.condition is None):
-            raise RunError(
-                where, found="conditions lost or added", expected="as they came in", do="correct the stage"
-            )
-        if "index" in kept.columns:
-            return kept, note
-        if len(kept) == len(samples):
-            return kept.with_columns(index=samples.columns["index"]), note
-        raise RunError(
-            where,
-            found="another number of samples without the column 'index'",
-            expected="the columns of the samples that were kept",
-            do="select with samples[positions], which keeps them",
-        )
 
 
 def plan_chunks(

@@ -8,8 +8,8 @@ from torch import Tensor
 from sc_loops import Observer, Run
 
 
-class Stop(Exception):
-    """What ``StopAt`` raises."""
+class Stop(BaseException):
+    """What ``StopAt`` raises; no ``Exception``, which the loop would take for an observer that fails."""
 
 
 class StopAt(Observer):

@@ -109,7 +109,7 @@ def test_samples_do_not_outlive_their_chunk(tmp_path: Path) -> None:
             return x
 
     fit(tiny_loop(tmp_path, generations=0, samples=20 * 50, stages=[]), Watched())
-    assert len(alive) == 1 + 20  # a preview and twenty chunks
+    assert len(alive) == 2 + 20  # a trial, a preview and twenty chunks
     assert max(alive) == 1
 
 

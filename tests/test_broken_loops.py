@@ -10,7 +10,7 @@ from conftest import TinyModel, first_coordinate, fit, tiny_loop
 from stopped_loops import weights
 from torch import Tensor
 
-from sc_loops import Curate, Run, Samples
+from sc_loops import Curate, Run, Samples, Stage
 from sc_loops.errors import RunError, UsageError
 
 
@@ -35,6 +35,15 @@ def test_choices_beyond_the_chunk_are_refused(tmp_path) -> None:
         fit(tiny_loop(tmp_path, stages=[Curate(first_coordinate, choices=51)], chunk_size=50))
 
 
+class SaysNothing(Stage):
+    """Chooses some, and loses their columns."""
+
+    varies = True
+
+    def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
+        return Samples(samples.x[::2])
+
+
 def test_stages_that_drop_columns_or_misalign_them(tmp_path) -> None:
     def forget(samples: Samples, generator: torch.Generator) -> Samples:
         return Samples(samples.x, samples.condition)
@@ -42,12 +51,13 @@ def test_stages_that_drop_columns_or_misalign_them(tmp_path) -> None:
     fit(tiny_loop(tmp_path / "a", generations=1, stages=[forget, Curate(first_coordinate, choices=2)]))
     assert Run(tmp_path / "a").pool(1).samples().columns.keys() == {"index", "reward"}
     for stage, message in [
-        (lambda s, g: Samples(s.x[::2]), "without the column 'index'"),
+        (lambda s, g: Samples(s.x[::2]), "4 samples of 8"),
+        (SaysNothing(), "without the column 'index'"),
         (lambda s, g: Samples(s.x[::2], None, s.columns), "the same length"),
         (lambda s, g: Samples(s.x, torch.zeros(len(s), dtype=torch.int64)), "conditions"),
         (lambda s, g: s.x, "Tensor"),
     ]:
-        with pytest.raises(RunError, match=message):
+        with pytest.raises(UsageError, match=message):
             fit(tiny_loop(tmp_path / message.replace(" ", "_"), generations=0, stages=[stage]))
 
 

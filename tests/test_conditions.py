@@ -109,6 +109,6 @@ class Ones(Echo):
 def test_a_motion_is_0_beyond_its_end_whatever_the_model(motions) -> None:
     synthesis = of_motions(motions, "real")
     samples, _ = synthesis.make(Ones(), 0, Chunk(0, 0, 2), Stopwatch())
-    for x in (samples.x, synthesis.preview(Ones(), 2).x):
+    for x in (samples.x, synthesis.preview(Ones(), 0, 2).x):
         assert (x[:, :3] == 1).all()
         assert (x[:, 3:] == 0).all()

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import TinyModel, generations, plain_fit, tiny_data, tiny_loop
-from lightning import Callback
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.strategies import DDPStrategy
 from stopped_loops import pool_bytes, rows_without_times, weights
 
 from sc_loops import Run, Training
 from sc_loops.errors import RunError, UsageError
+from sc_loops.fit_checks import check_trainer
 
 # The trainer.
 
@@ -38,6 +40,17 @@ def test_trainers_that_change_what_a_generation_trains_on_are_refused(tmp_path, 
     with pytest.raises(UsageError, match=rf"^trainer\.{option}\n"):
         plain_fit(tiny_loop(tmp_path, generations=0), **{option: value})
     assert not Run(tmp_path).generations()
+
+
+def test_processes_share_the_buffers_that_a_checkpoint_holds() -> None:
+    for shared in (True, False):
+        strategy = DDPStrategy(broadcast_buffers=shared)
+        trainer = Trainer(strategy=strategy, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+        if shared:
+            check_trainer(trainer)
+        else:
+            with pytest.raises(UsageError, match=r"^trainer\.strategy\n.*broadcast_buffers=False"):
+                check_trainer(trainer)
 
 
 class StopAfter(Callback):

@@ -205,7 +205,7 @@ def test_results_say_what_the_runs_recorded(script: ModuleType, tmp_path: Path, 
     from fabricated import fabricate
 
     network = {"name": "unet", "channels": 32, "residual_blocks": 1, "channel_multipliers": [1], "head_channels": 32}
-    config = {"model": {"network": {**network, "attention_resolutions": []}}}
+    config = {"model": {"network": {**network, "attention_resolutions": [], "scale_shift": True}}}
     facts = {
         "class_names": ["airplane", "cat"],
         "classifier/test_accuracy": 0.9161,

@@ -73,11 +73,11 @@ class NaN(FlowMatching):
         super().__init__(data, network=network)
 
     def sample(self, generator, n, condition=None):
-        return super().sample(generator, n, condition) * float("nan")
+        return super().sample(generator, n, condition) * (float("nan") if n > 8 else 1.0)
 
 class Raising(NaN):
-    def loss(self, batch):
-        raise ZeroDivisionError("in the loss")
+    def on_train_start(self):
+        raise ZeroDivisionError("in a hook")
 
 class Interrupted(NaN):
     def loss(self, batch):
@@ -98,7 +98,13 @@ def test_a_model_that_samples_nan(here, tiny) -> None:
 
 
 def test_a_stage_that_leaves_nothing(here, tiny) -> None:
-    (here / "my_stages.py").write_text("def none(samples, generator):\n    return samples[:0]\n")
+    (here / "my_stages.py").write_text(
+        "from sc_loops import Stage\n"
+        "class none(Stage):\n"
+        "    varies = True\n"
+        "    def __call__(self, samples, generator):\n"
+        "        return samples[:0]\n"
+    )
     status, _, errors = tiny("loop.stages=[my_stages:none]", "name=mixed")
     assert status == 1
     assert "error: runs/mixed/pools/0000\n  found:    no samples" in errors
@@ -110,7 +116,7 @@ def test_an_error_that_nobody_foresaw(here, tiny) -> None:
     arguments = ("model={name: my_models:Raising, network: mlp}", "name=mine")
     status, _, errors = tiny(*arguments)
     assert status == 1
-    assert "ZeroDivisionError: in the loss" in errors
+    assert "ZeroDivisionError: in a hook" in errors
     assert "--debug" in errors
     assert "Traceback" not in errors
     with pytest.raises(ZeroDivisionError):

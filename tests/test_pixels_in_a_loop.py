@@ -9,6 +9,7 @@ from torch import Tensor
 from sc_loops import FlowMatching, HtmlReport, RealData, Samples, UNet
 from sc_loops.data.pixels import as_float
 from sc_loops.data.pool import Pool
+from sc_loops.reporting.observers import Observers
 
 
 def pictures(n: int = 40) -> RealData:
@@ -39,7 +40,7 @@ def model(data: RealData) -> FlowMatching:
 def test_samples_are_kept_as_the_pixels_that_were_scored(tmp_path) -> None:
     data = pictures()
     loop = tiny_loop(tmp_path, generations=2, synthetic_ratio=0.5, reward=brightness, stages=[], chunk_size=30)
-    loop.observers = [HtmlReport()]
+    loop.observers = Observers([HtmlReport()])
     fit(loop, model(data), data=data)
     rows = loop.run.rows()
     assert [row["synthetic_items"] for row in rows] == [0, 20, 20]

@@ -33,7 +33,7 @@ TINY = [
 
 
 # Those of self-correction have no rewards. The Gaussian (tests/test_gaussian_loop.py), motions
-# (tests/test_motion_recipes.py), improvements (tests/improving/test_improving_recipes.py) loops on points
+# (tests/test_motion_recipes.py), improvements (tests/improving/test_improving_recipes.py, and below), loops on points
 # (tests/test_points_loop_recipes.py) and MAD (tests/test_mad_mnist_recipes.py) have tests of their own.
 OF_THEIR_OWN = ("gaussian", "motion", "sims", "neon", "stability", "accumulate", "mad")
 CORRECTED = [path for path in RECIPES if path.stem.startswith(("mnist", *OF_THEIR_OWN))]
@@ -155,3 +155,87 @@ def test_the_mnist_recipe_runs(recipe: Path, output: Path, capfd) -> None:
         images = run.pool(1).samples()
         different = {(int(k), bytes(x.numpy().tobytes())) for x, k in zip(images.x, images.condition, strict=True)}
         assert len(different) <= 2 * 10
+
+
+# The full-size recipes of SIMS, Neon and stability, which lend one another generation 0; here on digits, for speed.
+# Of the improvements: how many images the auxiliary sees, as a share of those that the base saw.
+LARGE = {"sims_cifar": 0.2, "neon_cifar": 0.0175, "neon_cifar_flow": 0.032}
+ON_DIGITS = [
+    *(o for o in TINY if not o.startswith("loop.generations")),
+    "data={name: digits, train_size: 60}",
+    "classifier={name: trained, architecture: convnet, epochs: 1}",
+    "evaluation.metrics=[]",
+    "model.network.channels=32",
+    "model.network.residual_blocks=1",
+    "model.network.channel_multipliers=[1]",
+    "model.network.scale_shift=true",
+    "model.network.attention_resolutions=[]",
+    "model.network.head_channels=32",
+    "model.network.patch_size=4",
+    "model.network_batch=10",
+]
+IMPROVED = [f"loop.improvement.{o}" for o in ("samples=20", "steps=2", "batch_size=16", "search_samples=20")]
+
+
+def on_digits(recipe: str, output: Path, *overrides: str) -> Run:
+    overrides = (*ON_DIGITS, *(IMPROVED if recipe in LARGE else ["loop.generations=1"]), *overrides)
+    assert train(["--config", recipe, *overrides, f"output={output}", f"name={recipe}"]) == 0
+    return Run(output / recipe)
+
+
+@pytest.fixture(scope="module")
+def sims_cifar(output: Path) -> Run:
+    return on_digits("sims_cifar", output, "model.steps=2")
+
+
+def require_searched(run: Run, evaluations: int) -> None:
+    (row,) = run.rows()
+    tried = {float(key.rsplit("/", 1)[1]) for key in row if key.startswith("improvement/search/")}
+    assert tried == {number / 4 for number in range(9)}
+    assert row["nfe"] == evaluations * (2 if row["improvement/omega"] and run.name == "sims_cifar" else 1)
+
+
+def test_sims_cifar_runs(sims_cifar: Run) -> None:
+    require_searched(sims_cifar, 3)  # Heun's two steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["neon_cifar", "neon_cifar_flow"])
+def test_neon_on_cifar_runs(recipe: str, output: Path, sims_cifar: Run) -> None:
+    lent = f"loop.start={sims_cifar.checkpoint(0)}"
+    run = on_digits(recipe, output, "model.steps=2", *([lent] if recipe == "neon_cifar" else []))
+    require_searched(run, 2 if recipe == "neon_cifar_flow" else 3)
+    assert run.rows()[0]["items_seen"] == (0 if recipe == "neon_cifar" else STEPS * BATCH)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "evaluations"),
+    [
+        ("stability_cifar", ["model.tolerance=0.1"], None),
+        pytest.param("stability_cifar_ddpm", ["model.steps=2"], 2, marks=pytest.mark.slow),
+        pytest.param("stability_cifar_edm", ["model.steps=2"], 3, marks=pytest.mark.slow),
+    ],
+)
+def test_stability_on_cifar_runs(recipe, overrides, evaluations, output: Path, sims_cifar: Run) -> None:
+    lent = recipe == "stability_cifar_edm"
+    run = on_digits(recipe, output, *overrides, *([f"loop.start={sims_cifar.checkpoint(0)}"] if lent else []))
+    first, second = run.rows()
+    assert (first["real_items"], first["synthetic_items"]) == (0 if lent else 60, 0)
+    assert (second["real_items"], second["synthetic_items"]) == (60, 60)
+    assert second["items_seen"] - first["items_seen"] == STEPS * BATCH
+    assert "improvement/omega" not in second
+    assert second["nfe"] == evaluations if evaluations else second["nfe"] > 2
+
+
+@pytest.mark.parametrize("recipe", LARGE)
+def test_an_auxiliary_has_its_share_of_the_base_s_images(recipe: str) -> None:
+    content = config.load(recipe)
+    own, improvement = content["loop"]["first"]["steps"] * content["batch_size"], content["loop"]["improvement"]
+    assert improvement["steps"] * improvement["batch_size"] / own == pytest.approx(LARGE[recipe], rel=0.001)
+
+
+@pytest.mark.parametrize("recipe", ["stability_cifar", "stability_cifar_ddpm", "stability_cifar_edm"])
+def test_a_retraining_sees_a_million_images(recipe: str) -> None:
+    content = config.load(recipe)
+    assert content["loop"]["later"]["steps"] == 10**6 // content["batch_size"]
+    assert content["loop"]["generations"] == 20

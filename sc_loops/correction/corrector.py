@@ -25,6 +25,11 @@ class Corrector(Protocol):
 
     * the corrected ``x``, of the same shape, or Samples with it;
     * a pair of either and a success mask ``(N,)`` bool; what happens where it is false is the stage's option.
+
+    What it is given is a copy, which it may change in place. It draws at random from the generator, which is on the
+    device of the samples and is seeded for each chunk, as the global generators of torch, numpy and Python are; it
+    remembers nothing from one chunk to the next, which another process may correct. Before a run it is tried on a few
+    real samples.
     """
 
     def __call__(self, samples: Samples, generator: torch.Generator, /) -> Any: ...
@@ -104,7 +109,7 @@ def corrected(
 
     try:
         with torch.no_grad():
-            result = corrector(samples, generator)
+            result = corrector(samples.clone(), generator)
     except Complaint:
         raise
     except Exception as problem:

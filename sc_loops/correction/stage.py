@@ -58,6 +58,7 @@ class Correct(Stage):
         require(given, "on_failure", on_failure, "fallback where a fallback corrector is given, and only there")
         self.corrector, self.strength, self.on_failure, self.fallback = corrector, strength, on_failure, fallback
         self.is_identity = strength == 0
+        self.varies = on_failure == "drop"
 
     @property
     def share(self) -> float:

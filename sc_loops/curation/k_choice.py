@@ -39,6 +39,7 @@ class Curate(Stage):
         require(0 <= flipped <= 1, "flipped", flipped, "a share of the comparisons, in [0, 1]")
         self.reward, self.choices, self.kept, self.flipped = reward, choices, kept, flipped
         self.fewest = choices
+        self.varies = kept is not None  # by one, with the part of the generation that a chunk is
         self._total: int | None = None
         self._owns_column = True
 

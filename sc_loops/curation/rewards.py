@@ -13,6 +13,7 @@ from sc_loops.data.pixels import as_float
 from sc_loops.data.real import RealData
 from sc_loops.errors import Complaint, UsageError, require
 from sc_loops.networks.classifier import Classifier
+from sc_loops.randomness import global_generators_kept, seed_global
 
 
 @runtime_checkable
@@ -91,7 +92,9 @@ class ClassifierConfidence:
 
 def check_reward(reward: Reward, data: RealData) -> None:
     """Try ``reward`` on a few real samples. Raises ``UsageError`` where it fails on them."""
-    checked(reward, as_float(data.train.x[:8]), "the reward, tried on 8 real samples", error=UsageError)
+    with global_generators_kept():
+        seed_global(0, "trial")
+        checked(reward, as_float(data.train.x[:8]), "the reward, tried on 8 real samples", error=UsageError)
 
 
 def checked(reward: Reward, x: Tensor, where: str, error: type[Complaint]) -> Tensor:
@@ -99,7 +102,7 @@ def checked(reward: Reward, x: Tensor, where: str, error: type[Complaint]) -> Te
 
     Args:
         reward: any callable.
-        x: what it is called with.
+        x: what a copy of is given to it, so that it may change that in place.
         where: what the message names as its place.
         error: raised when the reward raises (which it is chained to) or returns something else:
             ``UsageError`` before a run, ``RunError`` within.
@@ -108,7 +111,7 @@ def checked(reward: Reward, x: Tensor, where: str, error: type[Complaint]) -> Te
     do = "a reward maps (N, *shape) to (N,)"
     try:
         with torch.no_grad():
-            values = reward(x)
+            values = reward(x.clone())
     except Exception as problem:
         found = f"it raised {type(problem).__name__}: {problem}"
         raise error(where, found=found, expected=expected, do=do) from problem

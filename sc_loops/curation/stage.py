@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from sc_loops.curation.reward import Reward
-from sc_loops.data.real import RealData
 from sc_loops.errors import within
 from sc_loops.samples import Observation, Samples
 
@@ -18,19 +17,34 @@ class Stage(ABC):
     """A callable from Samples and a random generator to Samples, applied to one chunk at a time.
 
     A plain function of the same signature that keeps the number of samples is a stage too; a class is
-    needed only to say how many come out, so that the loop can draw as many samples as the pool needs.
+    needed only to say how many come out, so that the loop can draw as many samples as the pool needs. Another number
+    than that is refused.
+
+    What it is given is a copy, which it may change in place. ``x`` is float32, and kept as that if other floats come
+    out. The condition comes out as it came in: None, or of the same type. A stage draws at random from the generator,
+    which is seeded for each chunk, as the global generators of torch, numpy and Python are. It remembers nothing from
+    one chunk to the next, which another process may transform. Before a run, stages are tried in turn on a few real
+    samples; see ``check``.
 
     Attributes:
         fewest: the fewest samples that a chunk may hold.
+        varies: whether how many come out depends on which samples go in, and not on their number alone: ``outputs``
+            then says about how many.
         is_identity: whether it gives back what it gets, with the options that it has.
     """
 
     fewest: int = 1
+    varies: bool = False
     is_identity: bool = False
 
     @abstractmethod
     def __call__(self, samples: Samples, generator: torch.Generator) -> Samples:
-        """Transform one chunk. ``generator`` lives on the device of ``samples``."""
+        """Transform one chunk, without gradients. ``generator`` lives on the device of ``samples``.
+
+        Their columns are ``index`` (the number of the raw sample within its generation) and, if the loop has a
+        reward, ``reward``, with what stages before this one left of them. A stage that changes x drops the reward,
+        and one that changes how many samples there are selects with ``samples[positions]``, which keeps columns.
+        """
 
     def prepare(self, total: int | None, scored_by: Reward | None) -> None:  # noqa: B027 (most need none)
         """Called once before the loop starts.
@@ -46,6 +60,9 @@ class Stage(ABC):
 
     def check(self, real: Samples) -> None:  # noqa: B027 (most need none)
         """Try the stage on a few ``real`` samples, before the loop starts.
+
+        A stage that does not override this is called with real samples, 8 or as many more as the stages need, and
+        must return what it must in a run. Override it where that takes long or says little.
 
         Raises:
             UsageError: it cannot work.
@@ -65,7 +82,7 @@ class Stage(ABC):
         return {}
 
     def outputs(self, inputs: int) -> int:
-        """How many samples come out of a chunk of ``inputs``."""
+        """How many samples come out of a chunk of ``inputs``; about how many, if that ``varies``."""
         return inputs
 
     def inputs(self, outputs: int) -> int:
@@ -111,11 +128,3 @@ def prepare_stages(stages: Sequence[StageLike], total: int | None, scored_by: Re
         if isinstance(stage, Stage):
             with within(f"stages.{number}"):
                 stage.prepare(total, scored_by)
-
-
-def check_stages(stages: Sequence[StageLike], data: RealData) -> None:
-    """Try ``stages`` on a few real samples. Raises ``UsageError`` where one cannot work."""
-    for number, stage in enumerate(stages):
-        if isinstance(stage, Stage):
-            with within(f"stages.{number}"):
-                stage.check(data.train[:8].as_float())

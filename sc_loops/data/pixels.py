@@ -20,5 +20,6 @@ def as_bytes(x: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` in the type in which its data set's samples lie on disk: pixels where ``like``, the real ones, are."""
-    return as_bytes(x) if like.dtype == torch.uint8 else x
+    """``x`` in the type in which its data set's samples lie on disk: pixels where ``like``, the real ones, are, and
+    else floats of their type."""
+    return as_bytes(x) if like.dtype == torch.uint8 else as_float(x).to(like.dtype)

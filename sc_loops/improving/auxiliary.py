@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,8 @@ from sc_loops.data.pool import Chunk
 from sc_loops.errors import RunError
 from sc_loops.models.base import GenerativeModel
 from sc_loops.models.ema import WeightAverage
-from sc_loops.randomness import generator_for, seed_for, seed_global
+from sc_loops.models.own_methods import sampled
+from sc_loops.randomness import generator_for, global_generators_kept, seed_for, seed_global
 from sc_loops.samples import Samples
 
 
@@ -45,7 +45,9 @@ class SelfSynthesis:
         for number, start in enumerate(range(0, n, self.chunk_size)):
             chunk = Chunk(number, start, min(self.chunk_size, n - start))
             condition = self.draw(chunk, self._generator(f"{purpose} condition", number, model))
-            x = model.sample(self._generator(f"{purpose} sample", number, model), chunk.size, condition)
+            seed_global(self.seed, f"global {purpose} sample", self.generation, number)
+            draws = self._generator(f"{purpose} sample", number, model)
+            x = sampled(model, draws, chunk.size, condition, f" for the {purpose} of generation {self.generation}")
             self.tell(purpose, start + chunk.size, n)
             yield Samples(x, condition, {"index": torch.arange(start, start + chunk.size, device=x.device)})
 
@@ -106,15 +108,12 @@ def undisturbed(model: GenerativeModel) -> Iterator[list[nn.Parameter]]:
     weights = model._trainable
     gradients = [weight.grad for weight in weights]
     buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None]
-    numpy_state = np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices), model._average.swapped_in(weights), torch.enable_grad():
+    with global_generators_kept(), model._average.swapped_in(weights), torch.enable_grad():
         for weight in weights:
             weight.grad = None
         try:
             yield weights
         finally:
-            np.random.set_state(numpy_state)
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
             with torch.no_grad():

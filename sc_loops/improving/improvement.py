@@ -11,7 +11,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -100,8 +100,11 @@ class Improvement(ABC):
         """Within the context ``model.averaged()`` samples, and ``model.weights_digest()`` tells of, the base
         extrapolated by ``omega``, which is not 0; afterwards, also on an error, the model is what it was.
 
+        What is sampled is the average, see ``model.averages_changed``, and not the weights of ``model.state_dict()``,
+        which are those of the last step. An improvement that leaves the digest as it is ends the run.
+
         Args:
-            auxiliary: a state dict of the model.
+            auxiliary: a state dict of the model, with the auxiliary's averaged weights.
         """
 
     def self_synthesised(self, model: GenerativeModel, synthesis: SelfSynthesis) -> tuple[Samples, Row]:
@@ -176,7 +179,7 @@ class Improvement(ABC):
             it, and with a search what ``recorded`` says of every ω.
 
         Raises:
-            RunError: samples or weights that are not finite, or no ω that could be measured.
+            RunError: samples or weights that are not finite, no ω that could be measured, or one that has no effect.
         """
         if not self.is_made(model, path, synthesis):
             with autocast_anew(model.device):
@@ -192,12 +195,23 @@ class Improvement(ABC):
         return damage(path) is None and read_metadata(path).get("made_of") == self._digest(model, synthesis)
 
     def applied(self, model: GenerativeModel) -> AbstractContextManager[None]:
-        """Within the context ``model`` is sampled improved, by what was prepared last."""
+        """Within the context ``model`` is sampled improved, by what was prepared last.
+
+        Raises:
+            RunError: ω is not 0, and yet ``model.weights_digest()`` is the base's.
+        """
         assert self.omega is not None
         return self._at(model, self._auxiliary, self.omega)
 
-    def _at(self, model: GenerativeModel, auxiliary: dict[str, Tensor], omega: float) -> AbstractContextManager[None]:
-        return self.extrapolated(model, auxiliary, omega) if omega != 0 else nullcontext()
+    @contextmanager
+    def _at(self, model: GenerativeModel, auxiliary: dict[str, Tensor], omega: float) -> Iterator[None]:
+        if omega == 0:
+            yield
+            return
+        base = model.weights_digest()
+        with self.extrapolated(model, auxiliary, omega):
+            self._require_effect(model.weights_digest() != base, omega)
+            yield
 
     def _make(
         self, model: GenerativeModel, evaluation: Evaluation, synthesis: SelfSynthesis
@@ -228,6 +242,16 @@ class Improvement(ABC):
         parts = [type(self).__name__, model.weights_digest(), self.options()]
         numbers = [synthesis.seed, synthesis.generation, synthesis.chunk_size]
         return hashlib.sha256(json.dumps([*parts, *numbers], sort_keys=True).encode()).hexdigest()[:32]
+
+    def _require_effect(self, changed: bool, omega: float) -> None:
+        if not changed:
+            raise RunError(
+                f"the improvement {type(self).__name__}",
+                found=f"with omega = {omega:g}, averaged weights, frozen ones and buffers that are the base's",
+                expected="extrapolated() to change what model.averaged() samples",
+                do="change the averages with model.averages_changed(), and not the weights; or fine-tune for longer "
+                "or at a higher rate, if the auxiliary is still the base",
+            )
 
     def _require_model(self, possible: bool, model: GenerativeModel, expected: str) -> None:
         if not possible:

@@ -24,13 +24,5 @@ class Neon(Improvement):
 
     @contextmanager
     def extrapolated(self, model: GenerativeModel, auxiliary: dict[str, Tensor], omega: float) -> Iterator[None]:
-        model._place_average()
-        average, base = model._average, model._average.shadow
-        names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        average.shadow = [
-            extrapolate(auxiliary[name].to(own), own, 1 + omega) for name, own in zip(names, base, strict=True)
-        ]
-        try:
+        with model.averages_changed(lambda name, own: extrapolate(auxiliary[name].to(own), own, 1 + omega)):
             yield
-        finally:
-            average.shadow = base

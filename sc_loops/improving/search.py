@@ -11,6 +11,7 @@ import torch
 from sc_loops.data.pixels import as_float, as_stored
 from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, RunError, nearest
+from sc_loops.evaluation import checked
 from sc_loops.evaluation.evaluation import Evaluation
 from sc_loops.evaluation.metric import Metric
 from sc_loops.evaluation.rewards import RewardStatistics
@@ -81,9 +82,9 @@ def _measured(
         if not torch.isfinite(chunk.x).all():
             return {}
         x = as_float(as_stored(chunk.x, like=like.train.x))  # what is measured is what would be kept
-        observation = metric.observe(Samples(x, chunk.condition, chunk.columns))
+        observation = checked.observed(metric, Samples(x, chunk.condition, chunk.columns), RunError)
         observed.append({name: tensor.cpu() for name, tensor in observation.items()})
-    return metric.summarise(observed)
+    return checked.summarised(metric, observed, {}, RunError)
 
 
 def curve_of(found: dict[float, dict[str, float]], key: str) -> dict[float, float]:

@@ -37,7 +37,7 @@ class Improving:
 
         Raises:
             Stopped: a signal asked for it. What is made of the improvement is lost.
-            RunError: see ``Improvement.prepare``.
+            RunError: see ``Improvement.prepare`` and ``applied``.
         """
         if self._improvement is None:
             yield {}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sc_loops.errors import RunError, UsageError, require
 from sc_loops.models.ema import WeightAverage
 from sc_loops.models.half import HalfPrecisionTwins
+from sc_loops.models.own_methods import blaming_method, require_loss
 from sc_loops.models.starts import read_start
 from sc_loops.randomness import seed_global
 from sc_loops.samples import Pairing, Samples
@@ -30,9 +31,12 @@ class GenerativeModel(LightningModule, ABC):
 
     A subclass implements ``loss`` and ``sample``; nothing else is required of it. Its constructor passes the
     options below on to this one. One with an optimizer of its own overrides ``configure_optimizers``; the learning
-    rate is the loop's all the same: ``optimizer_step`` sets ``lr`` of every parameter group, from the loop's or this
-    model's ``learning_rate``, ``warmup_steps`` and decay, whatever the optimizer was given. Override that as well to
-    have it otherwise.
+    rate is the loop's all the same: see ``optimizer_step``. A model that is not trained by gradients is a
+    ``ClosedFormModel`` instead.
+
+    What else training changes, such as running statistics, is kept in buffers (``register_buffer``). They are saved,
+    and not averaged. Each of several processes updates them from its share of a batch; those of rank 0 are given to
+    all before the next forward pass, and before the model is sampled.
 
     Args:
         learning_rate: Adam's. The loop may set another for generation 0 and for the later ones.
@@ -97,7 +101,13 @@ class GenerativeModel(LightningModule, ABC):
     def of(module: LightningModule) -> GenerativeModel:
         """``module``, if it is one; else raises ``UsageError``."""
         if isinstance(module, GenerativeModel):
-            return module
+            if "_average" in vars(module):
+                return module
+            raise UsageError(
+                "the model",
+                found=f"{type(module).__name__}, whose constructor did not call that of GenerativeModel",
+                expected="super().__init__(...) as the first thing that it does",
+            )
         raise UsageError(
             "the model",
             found=f"a {type(module).__name__}",
@@ -141,6 +151,20 @@ class GenerativeModel(LightningModule, ABC):
         finally:
             for module in was_training:
                 module.training = True
+
+    @contextmanager
+    def averages_changed(self, change: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+        """Within the context the average of each weight that is trained is what ``change`` makes of its name, as in
+        ``state_dict``, and its average: ``averaged`` samples that, and ``weights_digest`` tells of it. Afterwards,
+        also on an error, it is what it was."""
+        self._place_average()
+        own = self._average.shadow
+        names = [name for name, weight in self.named_parameters() if weight.requires_grad]
+        self._average.shadow = [change(name, average) for name, average in zip(names, own, strict=True)]
+        try:
+            yield
+        finally:
+            self._average.shadow = own
 
     @contextmanager
     def holding(self, checkpoint: dict[str, Any]) -> Iterator[None]:
@@ -225,6 +249,11 @@ class GenerativeModel(LightningModule, ABC):
     # What Lightning calls.
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over the weights that require gradients, with ``betas`` and ``weight_decay``.
+
+        Override it to return another optimizer, exactly one. A scheduler beside it has no say in the learning rate
+        unless ``optimizer_step`` is overridden too. ``sims`` and ``neon`` fine-tune with AdamW in any case.
+        """
         weights = self._weights()
         trainer = self._trainer
         # A fused optimizer unscales the gradients itself, which leaves Lightning no place to clip them.
@@ -243,22 +272,35 @@ class GenerativeModel(LightningModule, ABC):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Noise that differs between ranks, steps and generations, and is the same when a step is repeated."""
         seed_global(self._seed, "train", self._generation, batch_idx, self.global_rank)
+        average = self._average
+        if batch_idx and not average.updates and average.shadow and self.global_step and not self.skipped_steps:
+            raise RunError(
+                f"{type(self).__name__}.optimizer_step",
+                found="a step that left the average of the weights, from which samples come, as it was",
+                expected="a call of self.update_average() after every step",
+                do="add it to optimizer_step, where that is overridden, or leave optimizer_step to GenerativeModel",
+            )
 
     def training_step(self, batch: Samples, batch_idx: int) -> Tensor:
         """The loss of ``batch``; of more items than ``network_batch``, all parts but the last are done with here."""
         batch = batch.as_float()
         parts = [batch] if self.network_batch is None else batch.split(self.network_batch)
         if len(parts) == 1:
-            return self.loss(batch)
+            return self._checked_loss(batch, batch_idx)
         self.trainer.optimizers[0].zero_grad()
         self._has_gradients, done = True, torch.zeros((), device=self.device)
         for part in parts[:-1]:
-            loss = self.loss(part) * (len(part) / len(batch))
+            loss = self._checked_loss(part, batch_idx) * (len(part) / len(batch))
             # DDP exchanges gradients only in the backward pass that follows this method.
             with torch.autocast(self.device.type, enabled=False):
                 self.trainer.strategy.backward(loss, None)
             done = done + loss.detach()
-        return done + self.loss(parts[-1]) * (len(parts[-1]) / len(batch))
+        return done + self._checked_loss(parts[-1], batch_idx) * (len(parts[-1]) / len(batch))
+
+    def _checked_loss(self, batch: Samples, step: int) -> Tensor:
+        where = f" in generation {self._generation}, step {step + 1}"
+        with blaming_method(self, "loss", where):
+            return require_loss(self.loss(batch), self, where)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         """Called between ``training_step`` and its backward pass: gradients of the first parts stay."""
@@ -273,6 +315,20 @@ class GenerativeModel(LightningModule, ABC):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
+        """Set the learning rate, do one step, and update the average.
+
+        ``lr`` of every parameter group becomes ``learning_rate`` of ``loop.first`` or ``loop.later``, or else the
+        model's, times warm-up and decay, whatever the optimizer was given. A subclass that wants other rates, such
+        as those of a scheduler of its own, overrides this method with one that calls
+        ``optimizer.step(closure=optimizer_closure)`` and then ``self.update_average()``, since samples come from the
+        average. It does without ``nonfinite: skip``.
+
+        Args:
+            epoch: of the trainer.
+            batch_idx: the step within the generation, from 0.
+            optimizer: to be stepped.
+            optimizer_closure: computes loss and gradients; ``optimizer.step`` calls it.
+        """
         rate = self._rate * min(1.0, (batch_idx + 1) / max(1, self._warmup))
         if self._decay_steps is not None:
             rate *= 1 - batch_idx / self._decay_steps
@@ -285,7 +341,11 @@ class GenerativeModel(LightningModule, ABC):
             closure = self._dropping_bad_gradients(closure)
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
         if self.skipped_steps == skipped:
-            self._average.update(self._trainable)
+            self.update_average()
+
+    def update_average(self) -> None:
+        """Move the average towards the weights, once after every step."""
+        self._average.update(self._trainable)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["ema"] = self._average.state_dict()

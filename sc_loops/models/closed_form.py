@@ -12,6 +12,7 @@ from sc_loops.data.mixture import Training
 from sc_loops.disk import Keep
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel
+from sc_loops.models.own_methods import blaming_method
 from sc_loops.samples import Samples
 
 
@@ -39,7 +40,8 @@ class ClosedFormModel(GenerativeModel):
 
     def training_step(self, batch: Samples | list[Samples], batch_idx: int) -> Tensor:
         parts = batch if isinstance(batch, list) else [batch]
-        return self.fit_parts([part.as_float() for part in parts])
+        with blaming_method(self, "fit", f" in generation {self._generation}"):
+            return self.fit_parts([part.as_float() for part in parts])
 
     def configure_optimizers(self) -> Any:
         return None

@@ -12,7 +12,7 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
-from sc_loops.networks.network import Network
+from sc_loops.networks.network import Network, predicted
 from sc_loops.samples import Samples
 from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.diffusion import (
@@ -132,7 +132,7 @@ class DDPM(GenerativeModel):
         t = torch.randint(self._timesteps, (n,), device=x0.device)
         epsilon = torch.randn_like(x0)
         alpha, sigma = (level[t].view(n, *(1,) * (x0.ndim - 1)) for level in (self._alpha, self._sigma))
-        output = self.network(t / self._timesteps, alpha * x0 + sigma * epsilon, y)
+        output = predicted(self.network, t / self._timesteps, alpha * x0 + sigma * epsilon, y)
         target = prediction_target(self._prediction, x0, epsilon, alpha, sigma)
         return weighted_mean(F.mse_loss(output, target, reduction="none"), batch)
 

@@ -14,7 +14,7 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import InvalidValue, require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
-from sc_loops.networks.network import Network
+from sc_loops.networks.network import Network, predicted
 from sc_loops.samples import Samples
 from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.edm import Churn, Solver, c_in, denoised, follow, network_target, network_time, noise_levels
@@ -126,7 +126,7 @@ class EDM(GenerativeModel):
         level = (mean + std * torch.randn(n, device=x0.device)).exp()
         sigma, noise = level.view(n, *(1,) * (x0.ndim - 1)), torch.randn_like(x0)
         scaled = c_in(sigma, self.sigma_data) * (x0 + sigma * noise)
-        output = self.network(network_time(level, *self._range), scaled, y)
+        output = predicted(self.network, network_time(level, *self._range), scaled, y)
         target = network_target(x0, noise, sigma, self.sigma_data)
         return weighted_mean(F.mse_loss(output, target, reduction="none"), batch)
 

@@ -18,7 +18,7 @@ from sc_loops.data.real import RealData
 from sc_loops.errors import require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.weighting import weighted_mean
-from sc_loops.networks.network import Network
+from sc_loops.networks.network import Network, predicted
 from sc_loops.samples import Pairing, Samples
 from sc_loops.sampling.bias import Guiding
 from sc_loops.sampling.coupling import optimal_permutation
@@ -157,7 +157,7 @@ class FlowMatching(GenerativeModel):
     def loss(self, batch: Samples) -> Tensor:
         y = training_labels(self.network, batch.condition, self._condition_dropout)
         t, xt, ut, y = self.path(batch.x, y, batch.columns.get("noise"))
-        return weighted_mean(F.mse_loss(self.network(t, xt, y), ut, reduction="none"), batch)
+        return weighted_mean(F.mse_loss(predicted(self.network, t, xt, y), ut, reduction="none"), batch)
 
     def sample(self, generator: torch.Generator, n: int, condition: Tensor | None = None) -> Tensor:
         y = condition if self.conditional else None

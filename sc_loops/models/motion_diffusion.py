@@ -14,7 +14,7 @@ from sc_loops.errors import InvalidValue, require
 from sc_loops.models.base import GenerativeModel, SamplingPrecision
 from sc_loops.models.motion_losses import foot_loss, masked_mse, position_loss, velocity_loss
 from sc_loops.motion.representation import CONTACTS, decode
-from sc_loops.networks.network import Network
+from sc_loops.networks.network import Network, predicted
 from sc_loops.samples import Samples
 from sc_loops.sampling.diffusion import ancestral_step, ddim_step
 from sc_loops.sampling.guidance import guided, training_labels
@@ -123,7 +123,7 @@ class MotionDiffusion(GenerativeModel):
         alpha, sigma = (level[t].view(n, 1, 1) for level in (self._alpha, self._sigma))
         frames = self._frames(row)
         x0, epsilon = x0[:, :frames], epsilon[:, :frames]
-        output = self.network(t / self._timesteps, alpha * x0 + sigma * epsilon, y)
+        output = predicted(self.network, t / self._timesteps, alpha * x0 + sigma * epsilon, y)
         mask = self._motions.mask(row, frames)
         return masked_mse(output, x0, mask) + self._joint_loss(output, x0, mask)
 

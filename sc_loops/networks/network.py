@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sc_loops.data.real import RealData
-from sc_loops.errors import require
+from sc_loops.errors import RunError, require
 
 
 class Network(nn.Module, ABC):
@@ -63,3 +64,21 @@ class Network(nn.Module, ABC):
     def null(self, y: Tensor) -> Tensor:
         """``(N,)``: for each of the classes ``y (N,)`` the null class that takes its place where it is dropped."""
         return torch.full_like(y, self.num_classes)
+
+
+def predicted(network: nn.Module, t: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+    """``network(t, x, y)``, to be compared with something of the shape of ``x``.
+
+    Raises:
+        RunError: it has another shape. A loss would broadcast it, and train something else without a word.
+    """
+    output: Any = network(t, x, y)
+    given = tuple(output.shape) if isinstance(output, Tensor) else None
+    if given != tuple(x.shape):
+        raise RunError(
+            f"the network {type(network).__name__}",
+            found=f"a {type(output).__name__}" if given is None else f"an output of shape {given}",
+            expected=f"a tensor of shape {tuple(x.shape)}, that of the samples x which it was given",
+            do="correct forward(t, x, y)",
+        )
+    return output

@@ -11,7 +11,6 @@ from conftest import fit, tiny_loop
 from sc_loops import Run, Samples
 from sc_loops.correction.stage import Correct
 from sc_loops.curation.k_choice import Curate
-from sc_loops.curation.stage import check_stages
 from sc_loops.errors import InvalidValue, RunError, UsageError
 
 
@@ -200,7 +199,3 @@ def test_a_corrector_that_fails_in_the_loop_is_told_with_its_place(tmp_path) -> 
 def test_impossible_options(options: dict, says: str) -> None:
     with pytest.raises(InvalidValue, match=says):
         Correct(corrector=far, **options)
-
-
-def test_a_plain_function_is_no_stage_to_check(tmp_path) -> None:
-    check_stages([lambda found, generator: found], None)

@@ -21,7 +21,9 @@ def loud(samples, generator):
     return samples
 
 def broken(samples, generator):
-    raise ValueError("broken for now")
+    if len(samples) > 8:  # not when it is tried
+        raise ValueError("broken for now")
+    return samples
 """
 SWEEP = ["--sweep", "loop.stages.0={name: k_choice, choices: 2},my_stages:loud,my_stages:broken", "--seeds", "0,1"]
 
@@ -116,7 +118,7 @@ def test_a_run_is_the_same_when_it_is_started_alone(swept, monkeypatch, capfd, s
 @pytest.mark.slow
 def test_the_same_command_again_does_what_is_left(swept) -> None:
     folder, _ = swept
-    (folder / "my_stages.py").write_text(STAGES.replace('raise ValueError("broken for now")', "return samples"))
+    (folder / "my_stages.py").write_text(STAGES.replace('raise ValueError("broken for now")', "pass"))
     before = chunks(folder)
     again = sweep(folder, "--jobs", "1", "loop.log_every=9")
     assert again.returncode == 0, again.stderr
