@@ -40,6 +40,8 @@ _HOMES = {
     "Curate": "sc_loops.curation.k_choice",
     "PluralCurate": "sc_loops.curation.plural",
     "Correct": "sc_loops.correction.stage",
+    "Corrector": "sc_loops.correction.corrector",
+    "ReportingCorrector": "sc_loops.correction.corrector",
     "Keep": "sc_loops.disk",
     "Improvement": "sc_loops.improving.improvement",
     "SIMS": "sc_loops.improving.sims",
