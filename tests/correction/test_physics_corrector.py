@@ -90,7 +90,9 @@ def test_what_was_corrected_decodes_to_feet_on_the_floor_and_padding_stays(data:
         assert joints[..., 1].min() > -0.005
 
 
-@pytest.mark.parametrize("method", ["kinematic", "soft", "physics"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("kinematic", "soft")), "physics"]
+)
 def test_neither_the_number_of_processes_nor_a_second_pass_changes_anything(
     data: RealData, spoilt: Samples, method: str
 ) -> None:
