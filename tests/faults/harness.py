@@ -42,7 +42,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 CONFIG = f"""
 name: run
-data: {{name: two_moons, size: 200, test_size: 60}}
+data: {{name: two_moons, size: 200, test_size: 50}}
 batch_size: 24
 classifier: nearest_mean
 reward: {{name: "my_slow:reward"}}
@@ -73,6 +73,7 @@ from sc_loops import FlowMatching, Metric
 
 RANK = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))
 FAULT, PAUSE = os.environ.get("FAULT", ""), float(os.environ.get("PAUSE", "0"))
+TRIED = (8, 50)  # samples that parts are tried on before the run, which is no phase: real ones, or all held-out ones
 flush = os.fsync
 
 
@@ -95,24 +96,27 @@ os.fsync = slow_flush
 
 
 def reward(x):
-    """Minus the squared distance to (0, 1). The eight samples it is tried on before the run are no phase."""
-    if len(x) > 8:
+    """Minus the squared distance to (0, 1)."""
+    if len(x) not in TRIED:
         begin("scoring")
     return -(x - torch.tensor([0.0, 1.0], device=x.device)).square().sum(1).clamp(max=25.0)
 
 
 def stage(samples, generator):
-    begin("curating")
+    if len(samples) not in TRIED:
+        begin("curating")
     return samples
 
 
 class Model(FlowMatching):
     def loss(self, batch):
-        begin("training", self.global_step)
+        if self._trainer is not None:  # else it is tried
+            begin("training", self.global_step)
         return super().loss(batch)
 
     def sample(self, generator, n, condition=None):
-        begin("sampling")
+        if self._trainer is not None:
+            begin("sampling")
         return super().sample(generator, n, condition)
 
 
@@ -120,11 +124,13 @@ class Slow(Metric):
     name = "slow"
 
     def observe(self, samples):
-        begin("evaluating")
+        if len(samples) not in TRIED:
+            begin("evaluating")
         return {"sum": samples.x.sum(0)}
 
     def summarise(self, observations):
-        begin("evaluating")
+        if len(observations) > 1:
+            begin("evaluating")
         return {"slow/mean": float(torch.stack([o["sum"] for o in observations]).mean())}
 '''
 
