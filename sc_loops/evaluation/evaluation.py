@@ -22,6 +22,7 @@ from sc_loops.evaluation.physical import PhysicalErrorsOfMotions
 from sc_loops.evaluation.points import PointDistances
 from sc_loops.evaluation.rewards import RewardStatistics
 from sc_loops.networks.classifier import Classifier
+from sc_loops.randomness import global_generators_kept
 from sc_loops.samples import Observation, Samples
 
 TRIED = 100  # held-out samples, or as many as there are
@@ -114,7 +115,7 @@ class Evaluation:
         if not self._untried:
             return
         taken: dict[str, str] = {}
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), global_generators_kept():
             real = self._like_raw(reward, conditional, device)
             for metric in self._untried:
                 taken |= dict.fromkeys(self._tried(metric, real, taken), metric.name)
